@@ -1,0 +1,141 @@
+"""Bytes by digest.
+
+Every byte is checked against its digest before it is handed out. A file that was checked is
+remembered for the life of the process, so that its bytes are hashed once; it is checked again as
+soon as the file system says that it changed.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from .backend import LocalBackend
+from .digest import Digest, hash_buffer, new_hasher
+from .errors import DamagedWarning, DigestMismatch, NotFound
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+_log = logging.getLogger("kachery.store")
+
+_PIECE = 4 << 20
+# A file changed twice within one tick of the file system's clock shows one time for both, so a file
+# that changed this recently is not remembered as checked.
+_SETTLED_NANOSECONDS = 50_000_000
+
+_Seen = tuple[int, int, int, int, int]
+
+
+class Blobs:
+    """The blobs of one store."""
+
+    def __init__(self, backend: LocalBackend) -> None:
+        self._backend = backend
+        self._checked: set[_Seen] = set()
+
+    def put(self, digest: Digest, data: Buffer, *, durable: bool) -> None:
+        """Store bytes whose digest is known; nothing is written when they are there already.
+
+        With `durable` the bytes that are there are checked first, because the caller will be told
+        that they are safe. Without, only their size is: a reader finds any damage.
+        """
+        if durable:
+            if not self._is_good(digest):
+                self._backend.create(digest.path, data, durable=True)
+            self._backend.sync(digest.path)
+            return
+        status = self._backend.status(digest.path)
+        if status is not None and status.st_size != memoryview(data).nbytes:
+            set_aside(self._backend, digest.path, str(digest), status)
+            status = None
+        if status is None:
+            self._backend.create(digest.path, data, durable=False)
+
+    def put_file(
+        self, source: str, algorithm: str, progress: Callable[[int], object]
+    ) -> tuple[Digest, int]:
+        """Copy a file into the store in one reading; returns its digest and size, durably stored.
+
+        What is stored is what was hashed, also when the file changes meanwhile. `progress` is told
+        the number of bytes after each piece.
+        """
+        size = 0
+        hasher = new_hasher(algorithm)
+        with open(source, "rb", buffering=0) as file, self._backend.temporary() as temporary:
+            while piece := file.read(_PIECE):
+                hasher.update(piece)
+                temporary.write(piece)
+                size += len(piece)
+                progress(len(piece))
+            digest = Digest(algorithm, hasher.hexdigest())
+            if not self._is_good(digest):
+                temporary.commit(digest.path, durable=True)
+        self._backend.sync(digest.path)
+        return digest, size
+
+    def read(self, digest: Digest) -> bytes:
+        """All bytes of a blob, checked. NotFound, or DigestMismatch after it was set aside."""
+        seen = self._backend.status(digest.path)
+        data = self._backend.read(digest.path)
+        self._check(digest, data, seen)
+        return data
+
+    def map(self, digest: Digest) -> memoryview:
+        """The bytes of a blob, checked and memory-mapped; writing to them stays in this process.
+
+        NotFound, or DigestMismatch after the damaged file was set aside.
+        """
+        status = self._backend.status(digest.path)
+        if status is None or status.st_size == 0:  # an empty file cannot be mapped
+            return memoryview(bytearray(self.read(digest)))
+        mapped, status = self._backend.map(digest.path)
+        if _seen(status) not in self._checked:
+            self._check(digest, mapped, status)
+        return memoryview(mapped)
+
+    def path(self, digest: Digest) -> str:
+        """The path of the blob's file, checked; treat it as read-only. Errors as for `read`."""
+        status = self._backend.status(digest.path)
+        if status is None or _seen(status) not in self._checked:
+            self.map(digest)
+        return self._backend.path(digest.path)
+
+    def _is_good(self, digest: Digest) -> bool:
+        try:
+            self.path(digest)
+        except (NotFound, DigestMismatch):
+            return False
+        return True
+
+    def _check(self, digest: Digest, data: Buffer, status: os.stat_result | None) -> None:
+        if hash_buffer(digest.algorithm, data) != digest.hex:
+            raise DigestMismatch(set_aside(self._backend, digest.path, str(digest), status))
+        if status is not None and time.time_ns() - status.st_ctime_ns > _SETTLED_NANOSECONDS:
+            self._checked.add(_seen(status))
+
+
+def set_aside(
+    backend: LocalBackend, name: str, what: str, seen: os.stat_result | None = None
+) -> str:
+    """Quarantine the file of `what` and say so with a DamagedWarning; returns the sentence."""
+    moved = backend.quarantine(name, seen)
+    where = f"moved to {moved}" if moved else "already set aside by another process"
+    sentence = f"{what} in the store at {backend.root} is damaged; {where}"
+    _log.warning("%s", sentence)
+    warnings.warn(sentence, DamagedWarning, stacklevel=2)
+    return sentence
+
+
+def _seen(status: os.stat_result) -> _Seen:
+    return (
+        status.st_dev,
+        status.st_ino,
+        status.st_size,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+    )

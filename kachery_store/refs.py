@@ -1,0 +1,41 @@
+"""Small named things that are written once: the bytes under `<folder>/<name>`.
+
+Names are hex. What the bytes mean, and whether they are intact, is known to those who wrote them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from .backend import LocalBackend
+from .blobs import set_aside
+
+
+class Refs:
+    """All refs of one folder of a store."""
+
+    def __init__(self, backend: LocalBackend, folder: str) -> None:
+        self._backend = backend
+        self._folder = folder
+
+    def read(self, name: str) -> bytes:
+        """The bytes under a name; NotFound when there are none."""
+        return self._backend.read(f"{self._folder}/{name[:2]}/{name}")
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Write bytes under a name that is free; False when the name is taken."""
+        return self._backend.create(f"{self._folder}/{name[:2]}/{name}", data, durable=False)
+
+    def set_aside(self, name: str) -> None:
+        """Move what is under a name to quarantine, and say so."""
+        set_aside(self._backend, f"{self._folder}/{name[:2]}/{name}", f"{self._folder}/{name}")
+
+    def remove(self, name: str) -> bool:
+        """Forget a name; False when there was nothing under it."""
+        return self._backend.remove(f"{self._folder}/{name[:2]}/{name}")
+
+    def names(self, start: str = "") -> Iterator[str]:
+        """All names, in no special order; with `start`, at least those that begin with it."""
+        folder = f"{self._folder}/{start[:2]}" if len(start) >= 2 else self._folder
+        for path in self._backend.names(folder):
+            yield path.rpartition("/")[2]

@@ -1,0 +1,33 @@
+"""The store: blobs, records and files under one root."""
+
+from __future__ import annotations
+
+import os
+
+from .backend import LocalBackend
+from .blobs import Blobs
+from .files import Files
+from .refs import Refs
+
+
+class Store:
+    """A store in a folder of this machine. Nothing is written there before something is stored.
+
+    Raises StoreTooNew when a later kachery laid the folder out, StoreUnavailable when it cannot be
+    read. Attributes: `root` (absolute path), `blobs`, `jobs` (records by job id), `files`.
+    """
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        self.root = os.path.abspath(os.path.expanduser(os.fspath(root)))
+        self.backend = LocalBackend(self.root)
+        self.blobs = Blobs(self.backend)
+        self.jobs = Refs(self.backend, "jobs")
+        self.files = Files(self.backend, self.blobs)
+
+    def __repr__(self) -> str:
+        return f"Store({self.root!r})"
+
+
+def default_root() -> str:
+    """The folder of the local store: KACHERY_DIR, else ~/.kachery."""
+    return os.environ.get("KACHERY_DIR") or os.path.expanduser("~/.kachery")

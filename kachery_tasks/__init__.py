@@ -1,0 +1,1 @@
+"""Tasks: decorated functions, their identity, and running them once. Use it through `kachery`."""

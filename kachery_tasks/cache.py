@@ -1,0 +1,313 @@
+"""Looking up, running and committing one job.
+
+`run_job` is the only place where a task's function is called. It promises: a known result is not
+computed again; equal jobs asked for at the same time run once; what is stored is what the function
+made of exactly the arguments that the job id stands for.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import platform
+import socket
+import time
+from contextlib import ExitStack
+from functools import cache
+from typing import Any, NamedTuple
+
+from kachery_store import Digest, DigestMismatch, NotFound, Store, StoreUnavailable
+from kachery_store.errors import KacheryError, KacheryWarning
+
+from ._version import __version__
+from .binding import Arguments
+from .definition import Definition
+from .errors import CannotDecode, CannotEncode, ImpureTaskWarning, NotStoredWarning
+from .identity import Addresses, addresses_of, job_id
+from .lease import lease
+from .record import INLINE_UP_TO, Record, Result
+from .values import Encoded, decode, encode
+
+ALWAYS_CHECKED_UP_TO = 64 << 20  # bytes of arguments that are hashed again after every run
+
+_ATTEMPTS = 3  # against stored results that turn out to be damaged
+
+
+class ABSENT:
+    """Stands for a value that is not at hand (the class itself, so that it survives pickling)."""
+
+
+class Outcome(NamedTuple):
+    """What became of a job: its record, or its value where that could not be stored, or both.
+
+    `warning` says why there is no record.
+    """
+
+    record: Record | None
+    value: Any = ABSENT
+    warning: KacheryWarning | None = None
+
+
+class Unusable(Exception):
+    """A record is there, but the result that it names is not."""
+
+
+def lookup(store: Store, id: str) -> Record | None:
+    """The record of a job, or None; a damaged one is set aside, with a warning."""
+    try:
+        data = store.jobs.read(id)
+    except NotFound:
+        return None
+    try:
+        return Record.from_bytes(data, id)
+    except DigestMismatch:
+        store.jobs.set_aside(id)
+        return None
+
+
+def load(store: Store, record: Record) -> Any:
+    """The value that a record names.
+
+    Raises Unusable when it is lost or damaged; the record is set aside then, so that the job is
+    computed again. CannotDecode when this program lacks a type of it.
+    """
+
+    def load_blob(digest: bytes, size: int) -> memoryview:
+        memory = store.blobs.map(Digest("blake3", digest.hex()))
+        if memory.nbytes != size:
+            raise DigestMismatch(f"blob {digest.hex()} has {memory.nbytes} bytes, not {size}")
+        return memory
+
+    encoding = encoding_of(store, record)
+    try:
+        return decode(encoding, load_blob)
+    except (NotFound, DigestMismatch) as error:
+        store.jobs.set_aside(record.job_id)
+        raise Unusable(str(error)) from error
+
+
+def run_job(
+    store: Store,
+    definition: Definition,
+    arguments: Arguments,
+    addresses: Addresses,
+    *,
+    strict: bool = False,
+) -> Outcome:
+    """Get a job done: found in the store, waited for, or computed here and committed.
+
+    The addresses are those of the arguments at this moment. Raises what the function raises; then
+    nothing is stored.
+    """
+    id = job_id(definition, addresses.of, addresses.classes)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(lease(store, id))
+            record = lookup(store, id)
+        except StoreUnavailable as error:
+            value = definition.parameters.call(arguments)
+            return Outcome(None, value, _not_stored(definition, error))
+        if record is not None:
+            return Outcome(record)
+        return _compute(store, id, definition, arguments, addresses, strict)
+
+
+def answer(
+    store: Store,
+    definition: Definition,
+    arguments: Arguments,
+    addresses: Addresses,
+    *,
+    strict: bool,
+) -> tuple[Any, KacheryWarning | None]:
+    """The value of a call whose argument addresses are known, and a warning if it was not stored.
+
+    Raises what the function raises.
+    """
+    id = job_id(definition, addresses.of, addresses.classes)
+    for _ in range(_ATTEMPTS):
+        try:
+            record = lookup(store, id)
+            outcome = Outcome(record) if record is not None else None
+        except StoreUnavailable:
+            outcome = None  # run_job meets the same and says so
+        outcome = outcome or run_job(store, definition, arguments, addresses, strict=strict)
+        if outcome.value is not ABSENT:
+            return outcome.value, outcome.warning
+        try:
+            return value_of(store, outcome), None
+        except Unusable:
+            continue  # it has been set aside, so now it is computed
+        except (CannotDecode, StoreUnavailable) as error:
+            return definition.parameters.call(arguments), _not_stored(definition, error)
+    return definition.parameters.call(arguments), None
+
+
+def run_submitted(
+    store: Store,
+    definition: Definition,
+    arguments: Arguments,
+    *,
+    expected: str | None,
+    strict: bool,
+) -> Outcome:
+    """`run_job` for arguments that have waited, or travelled, since the job was made.
+
+    `expected` is the job id, if it was known then; KacheryError when the arguments have changed.
+    """
+    addresses = addresses_of(definition, arguments)
+    id = job_id(definition, addresses.of, addresses.classes)
+    if expected is not None and id != expected:
+        raise KacheryError(
+            f"the arguments of {definition.name} (job {expected}), or a global that it reads, are"
+            " not what they were when the job was made. Do not change them before it is done"
+        )
+    return run_job(store, definition, arguments, addresses, strict=strict)
+
+
+def value_of(store: Store, outcome: Outcome) -> Any:
+    """The value of an outcome: a copy of its own from the store, if it is there."""
+    return outcome.value if outcome.record is None else load(store, outcome.record)
+
+
+def encoding_of(store: Store, record: Record) -> bytes:
+    """The encoding of a result. Unusable as for `load`."""
+    if record.result.inline is not None:
+        return record.result.inline
+    try:
+        return store.blobs.read(Digest("blake3", record.result.address.hex()))
+    except (NotFound, DigestMismatch) as error:
+        store.jobs.set_aside(record.job_id)
+        raise Unusable(str(error)) from error
+
+
+def _compute(
+    store: Store,
+    id: str,
+    definition: Definition,
+    arguments: Arguments,
+    addresses: Addresses,
+    strict: bool,
+) -> Outcome:
+    described = [
+        (name, address, describe(arguments[name])) for name, address in addresses.of.items()
+    ]
+    started = time.time()
+    clock = time.perf_counter()
+    value = definition.parameters.call(arguments)
+    seconds = time.perf_counter() - clock
+    if impurity := _impurity(id, definition, arguments, addresses, strict):
+        return Outcome(None, value, impurity)
+    try:
+        encoded = encode(value)
+        record = Record(
+            job_id=id,
+            kind=definition.kind,
+            task=definition.name,
+            version=definition.version,
+            fingerprint=definition.fingerprint().digest,
+            arguments=described,
+            result=_result(encoded, value),
+            status="finished",
+            started=started,
+            seconds=seconds,
+            host=_here()[0],
+            user=_here()[1],
+            pid=os.getpid(),
+            python=platform.python_version(),
+            kachery=__version__,
+        )
+        _commit(store, record, encoded)
+    except CannotEncode as error:
+        return Outcome(None, value, _not_stored(definition, error.inside("its result")))
+    except StoreUnavailable as error:
+        return Outcome(None, value, _not_stored(definition, error))
+    return Outcome(record, value)
+
+
+def _impurity(
+    id: str, definition: Definition, arguments: Arguments, before: Addresses, strict: bool
+) -> KacheryWarning | None:
+    """What speaks against storing the result of a run that has just ended."""
+    changed = _changed_arguments(definition, arguments, before, strict)
+    if changed:
+        return ImpureTaskWarning(
+            f"{definition.name} changed its argument {', '.join(changed)}: the value is returned"
+            " and not stored, because a stored result would not change the argument next time. Let"
+            " the task work on a copy"
+        )
+    if job_id(definition, before.of, before.classes) != id:
+        return ImpureTaskWarning(
+            f"the code of {definition.name}, or a global that it reads, changed while it ran: the"
+            " value is returned and not stored"
+        )
+    return None
+
+
+def _changed_arguments(
+    definition: Definition, arguments: Arguments, before: Addresses, strict: bool
+) -> list[str]:
+    if before.size > ALWAYS_CHECKED_UP_TO and not strict:
+        return []
+    try:
+        after = addresses_of(definition, arguments).of
+    except CannotEncode as error:
+        return [str(error)]
+    return [repr(name) for name, address in before.of.items() if after[name] != address]
+
+
+def _commit(store: Store, record: Record, encoded: Encoded) -> None:
+    """Store the blobs, then the record: who finds the record finds what it names."""
+    for blob in encoded.blobs:
+        store.blobs.put(Digest("blake3", blob.digest.hex()), blob.memory, durable=False)
+    if record.result.inline is None:
+        address = Digest("blake3", encoded.address.hex())
+        store.blobs.put(address, encoded.data, durable=False)
+    store.jobs.create(record.job_id, record.to_bytes())
+
+
+def _result(encoded: Encoded, value: Any) -> Result:
+    small = len(encoded.data) <= INLINE_UP_TO
+    return Result(
+        address=encoded.address,
+        size=encoded.size,
+        type=_type_name(value),
+        classes=sorted(encoded.classes),
+        inline=encoded.data if small else None,
+    )
+
+
+def describe(value: Any) -> str:
+    """A few words about a value: what it is, for small plain values in full."""
+    if type(value) in (type(None), bool, int, float, complex):
+        return _cut(repr(value))
+    if type(value) in (str, bytes):
+        return _cut(repr(value[:41]))
+    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
+    if isinstance(shape, tuple) and dtype is not None:
+        return _cut(f"{_type_name(value)} {dtype} {shape}")
+    if isinstance(value, list | tuple | dict | set | frozenset):
+        return f"{_type_name(value)} of {len(value)}"
+    return _type_name(value)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+def _type_name(value: Any) -> str:
+    kind = type(value)
+    return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
+
+
+@cache
+def _here() -> tuple[str, str]:
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):  # a container without a name for this user
+        user = str(os.getuid())
+    return socket.gethostname(), user
+
+
+def _not_stored(definition: Definition, error: Exception) -> NotStoredWarning:
+    return NotStoredWarning(f"the result of {definition.name} is returned but not stored: {error}")

@@ -1,0 +1,71 @@
+"""The fingerprint of a function: the digest of the code that it runs and of what that reaches."""
+
+from __future__ import annotations
+
+from types import FunctionType
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+from ..names import qualified_name
+from ..values import encode
+from .guards import Guards
+from .reach import Reach
+
+_KIND = "kachery fingerprint 1"
+
+
+class Fingerprint(NamedTuple):
+    """What a function's code is.
+
+    `digest`: 64 hex digits. `parts`: function or class -> digest of its description, for showing what
+    differs. `main_syntax`: digests of the syntax of what `__main__` defines, for a worker that
+    lacks the source. `guards`
+    tell whether all of it still holds.
+    """
+
+    digest: str
+    parts: dict[str, str]
+    main_syntax: dict[str, str]
+    guards: Guards
+
+
+def fingerprint_of(function: FunctionType, *, version: str | None = None) -> Fingerprint:
+    """The fingerprint of a function as it is now; CannotFingerprint when something has no identity.
+
+    With `version` the source text and what it reaches do not count, defaults and closure do.
+    """
+    reach = Reach(qualified_name(function), _package_of(function))
+    reach.function(function, version)
+    return _finish(reach)
+
+
+_of_classes: WeakKeyDictionary[type, Fingerprint | None] = WeakKeyDictionary()
+
+
+def class_fingerprint(cls: type) -> Fingerprint | None:
+    """The fingerprint of a class of the project; None for an installed class."""
+    known = _of_classes.get(cls, ...)
+    if known is None or (isinstance(known, Fingerprint) and known.guards.hold()):
+        return known
+    reach = Reach(qualified_name(cls), "")
+    reference = reach.reference(cls, cls.__name__)
+    found = _finish(reach) if reference[0] == "node" else None
+    _of_classes[cls] = found
+    return found
+
+
+def _package_of(function: FunctionType) -> str:
+    module = function.__module__ or ""
+    return module.partition(".")[0] if "." in module else ""
+
+
+def _finish(reach: Reach) -> Fingerprint:
+    parts: dict[str, str] = {}
+    for name, description in reach.nodes:
+        label = f"{name}#{sum(known.rpartition('#')[0] == name for known in parts)}"
+        parts[label] = _digest([name, description])
+    return Fingerprint(_digest([_KIND, reach.nodes]), parts, reach.main_syntax, reach.guards)
+
+
+def _digest(data: Any) -> str:
+    return encode(data).address.hex()

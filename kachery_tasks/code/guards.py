@@ -1,0 +1,84 @@
+"""Noticing that code has changed since its fingerprint was taken.
+
+A guard remembers where something was found and what was there. Checking all of them is one identity
+comparison each, so that it can be done at every call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import CellType, FunctionType
+from typing import Any
+
+MISSING: Any = object()
+
+
+class Guards:
+    """All that has to be as it was for a fingerprint to hold."""
+
+    __slots__ = ("_cells", "_classes", "_contents", "_functions", "_names")
+
+    def __init__(self) -> None:
+        self._names: list[tuple[Mapping[str, Any], str, Any]] = []
+        self._cells: list[tuple[CellType, Any]] = []
+        self._functions: list[tuple[FunctionType, Any, Any, Any]] = []
+        self._classes: list[tuple[type, tuple[Any, ...]]] = []
+        self._contents: list[tuple[Any, Callable[[Any], bytes], bytes]] = []
+
+    def name(self, namespace: Mapping[str, Any], name: str) -> Any:
+        """Guard a name in a namespace; returns what is there, or MISSING."""
+        found = namespace.get(name, MISSING)
+        self._names.append((namespace, name, found))
+        return found
+
+    def cell(self, cell: CellType) -> Any:
+        """Guard a closure's variable; returns its value, or MISSING while it is empty."""
+        found = _content(cell)
+        self._cells.append((cell, found))
+        return found
+
+    def function(self, function: FunctionType) -> None:
+        """Guard a function's code and defaults."""
+        self._functions.append(
+            (function, function.__code__, function.__defaults__, function.__kwdefaults__)
+        )
+
+    def type(self, cls: type) -> None:
+        """Guard the attributes of a class."""
+        self._classes.append((cls, tuple(cls.__dict__.values())))
+
+    def content(self, value: Any, address_of: Callable[[Any], bytes]) -> bytes:
+        """Guard the content of something that can change in place; returns its address."""
+        address = address_of(value)
+        self._contents.append((value, address_of, address))
+        return address
+
+    def hold(self) -> bool:
+        """Whether everything is as it was."""
+        for namespace, name, found in self._names:
+            if namespace.get(name, MISSING) is not found:
+                return False
+        for cell, found in self._cells:
+            if _content(cell) is not found:
+                return False
+        for function, code, defaults, kwdefaults in self._functions:
+            if (
+                function.__code__ is not code
+                or function.__defaults__ is not defaults
+                or function.__kwdefaults__ is not kwdefaults
+            ):
+                return False
+        for cls, attributes in self._classes:
+            now = tuple(cls.__dict__.values())
+            if len(now) != len(attributes) or any(
+                a is not b for a, b in zip(now, attributes, strict=True)
+            ):
+                return False
+        return all(address_of(value) == was for value, address_of, was in self._contents)
+
+
+def _content(cell: CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return MISSING

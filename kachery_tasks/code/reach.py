@@ -1,0 +1,423 @@
+"""Everything of the project that a function reaches, as a list of nodes that refer to each other.
+
+A node is a function or a class of the project. What a node refers to is written as plain data:
+
+    ["node", 3]                another node
+    ["value", address]         a constant, by its content
+    ["name", "numpy:mean"]     something installed, by its name
+    ["inert", "logging.Logger"] something that does not affect results, by its type
+    ["missing"]                a name that is nowhere (yet)
+"""
+
+from __future__ import annotations
+
+import builtins
+import enum
+import functools
+import importlib
+import importlib.util
+import sys
+import types
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import CodeType, FunctionType, MappingProxyType, ModuleType
+from typing import Any
+
+from ..errors import CannotEncode, CannotFingerprint, SourceWarning
+from ..names import MAIN_NAMES, class_name, module_name, qualified_name
+from ..values import encode
+from .guards import MISSING, Guards
+from .inert import INERT, is_incidental
+from .project import is_installed_file, is_project_module
+from .references import Import, references_of
+from .source import syntax_of
+from .syntax import normalized
+
+_IMMUTABLE = (type(None), bool, int, float, complex, str, bytes, range, type(...), enum.Enum)
+
+_syntax_of_client: ContextVar[Mapping[str, str]] = ContextVar(
+    "syntax_of_client",
+    default=MappingProxyType({}),
+)
+
+
+@contextmanager
+def syntax_known(digests: Mapping[str, str]) -> Iterator[None]:
+    """While this lasts, take the syntax of functions of `__main__` from another process.
+
+    Their source exists only in the client's process. `digests` is `Fingerprint.main_syntax`.
+    """
+    reset = _syntax_of_client.set(digests)
+    try:
+        yield
+    finally:
+        _syntax_of_client.reset(reset)
+
+
+class Reach:
+    """A walk over what a function reaches, starting from `root`, a name that tells walks apart."""
+
+    def __init__(self, root: str, package: str) -> None:
+        self.nodes: list[Any] = []
+        self.names: list[str] = []
+        self.guards = Guards()
+        self.main_syntax: dict[str, str] = {}  # of the functions of `__main__`: for workers
+        self._root = root
+        self._package = package
+        self._positions: dict[int, int] = {}  # id -> position in nodes
+        self._kept: list[Any] = []  # so that no id is used twice
+
+    # Nodes
+
+    def function(self, function: FunctionType, version: str | None = None) -> list[Any]:
+        """The node of a function; with `version` its source and what that reaches do not count."""
+        name = qualified_name(function)
+        return self._node(function, name, lambda label: self._describe(function, label, version))
+
+    def class_(self, cls: type) -> list[Any]:
+        """The node of a class, which a decoder can find from now on."""
+        return self._node(cls, class_name(cls), lambda _: self._describe_class(cls))
+
+    def _node(self, thing: Any, name: str, describe: Callable[[str], Any]) -> list[Any]:
+        position = self._positions.get(id(thing))
+        if position is None:
+            position = len(self.nodes)
+            self._positions[id(thing)] = position
+            self._kept.append(thing)
+            label = f"{name}#{sum(known == name for known in self.names)}"
+            self.names.append(name)
+            self.nodes.append(None)
+            self.nodes[position] = [name, describe(label)]
+        return ["node", position]
+
+    def _describe(self, function: FunctionType, label: str, version: str | None) -> Any:
+        self.guards.function(function)
+        described: dict[str, Any] = {
+            "defaults": self._all(function.__defaults__ or ()),
+            "keyword defaults": self._named(function.__kwdefaults__ or {}),
+            "closure": {
+                name: self._cell(cell, name, function)
+                for name, cell in zip(
+                    function.__code__.co_freevars, function.__closure__ or (), strict=True
+                )
+            },
+        }
+        if version is not None:
+            return {"version": version, **described}
+        return {
+            "syntax": self._syntax(function, label),
+            **described,
+            "globals": self._globals(function),
+        }
+
+    def _cell(self, cell: types.CellType, name: str, function: FunctionType) -> Any:
+        return self.reference(
+            self.guards.cell(cell), f"the variable {name!r} in the closure of {function.__name__}"
+        )
+
+    def _syntax(self, function: FunctionType, label: str) -> str:
+        if function.__module__ not in MAIN_NAMES:
+            return _digest_of_code(function.__code__)
+        label = f"{self._root}|{label}"
+        digest = _syntax_of_client.get().get(label) or _digest_of_code(function.__code__)
+        self.main_syntax[label] = digest
+        return digest
+
+    def _globals(self, function: FunctionType) -> dict[str, Any]:
+        references = references_of(function.__code__)
+        found = {".".join(chain): self._chain(function, chain) for chain in references.chains}
+        for statement in references.imports:
+            self._import(function, statement, found)
+        return dict(sorted(found.items()))
+
+    def _chain(self, function: FunctionType, chain: tuple[str, ...]) -> Any:
+        name, *attributes = chain
+        value = self.guards.name(function.__globals__, name)
+        if value is MISSING:
+            value = getattr(builtins, name, MISSING)
+            return ["missing"] if value is MISSING else ["name", f"builtins:{name}"]
+        return self._follow(value, name, attributes, function)
+
+    def _follow(self, value: Any, name: str, attributes: list[str], function: FunctionType) -> Any:
+        while isinstance(value, ModuleType) and attributes:
+            if not is_project_module(value.__name__, self._package):
+                return ["name", ".".join([f"{value.__name__}:{attributes[0]}", *attributes[1:]])]
+            name, *attributes = attributes
+            value = self.guards.name(value.__dict__, name)
+        return self.reference(value, f"the global {name!r} that {function.__name__} reads")
+
+    def _import(self, function: FunctionType, statement: Import, found: dict[str, Any]) -> None:
+        package = function.__globals__.get("__package__") or ""
+        try:
+            name = statement.absolute(package)
+        except ImportError:
+            return  # the import will fail in the same way when the function runs
+        if not _could_be_project(name, self._package):
+            return
+        module = _imported(name)
+        if module is None or not is_project_module(name, self._package):
+            return
+        if not statement.names:
+            found[f"import {name}"] = self._module_reference(module)
+        for attribute in statement.names:
+            value = self.guards.name(module.__dict__, attribute)
+            if value is MISSING:
+                value = _imported(f"{name}.{attribute}")
+            found[f"import {name}.{attribute}"] = self.reference(
+                value, f"{attribute!r}, which {function.__name__} imports from {name},"
+            )
+
+    def _describe_module(self, module: ModuleType) -> Any:
+        described = {}
+        for name in sorted(module.__dict__):
+            if name.startswith("__"):
+                continue
+            value = self.guards.name(module.__dict__, name)
+            try:
+                described[name] = self.reference(value, f"{module.__name__}.{name}")
+            except CannotFingerprint:
+                described[name] = ["unidentified", qualified_name(type(value))]
+        return described
+
+    def _describe_class(self, cls: type) -> Any:
+        self.guards.type(cls)
+        if issubclass(cls, enum.Enum):
+            members = {name: member.value for name, member in cls.__members__.items()}
+            described = {**self._own_functions(cls), "members": self._in_order(cls, members)}
+        elif cls.__bases__ == (tuple,) and "_field_defaults" in cls.__dict__:  # a named tuple
+            defaults = self._in_order(cls, cls.__dict__["_field_defaults"])
+            fields = [list(cls.__dict__["_fields"]), defaults]
+            described = {**self._own_functions(cls), "fields": fields}
+        else:
+            described = {
+                name: self._attribute(cls, name, value)
+                for name, value in sorted(cls.__dict__.items())
+                if not is_incidental(name, value)
+            }
+        if (parameters := cls.__dict__.get("__dataclass_params__")) is not None:
+            described["dataclass"] = [
+                getattr(parameters, name)
+                for name in ("init", "repr", "eq", "order", "unsafe_hash", "frozen")
+            ]
+        bases = [self.reference(base, f"a base of {cls.__name__}") for base in cls.__bases__]
+        return {"bases": bases, "attributes": described}
+
+    def _own_functions(self, cls: type) -> dict[str, Any]:
+        """What the user wrote into a class that is otherwise made by the standard library."""
+        functions = (FunctionType, property, staticmethod, classmethod)
+        described = {
+            name: self._attribute(cls, name, value)
+            for name, value in sorted(cls.__dict__.items())
+            if isinstance(value, functions) and not is_incidental(name, value)
+        }
+        return {name: value for name, value in described.items() if _has_node(value)}
+
+    def _in_order(self, cls: type, values: Mapping[str, Any]) -> list[Any]:
+        return [[n, self.reference(v, f"{cls.__name__}.{n}")] for n, v in values.items()]
+
+    def _attribute(self, cls: type, name: str, value: Any) -> Any:
+        if name == "__dataclass_fields__":
+            return ["fields", [_field(field, self) for field in value.values()]]
+        return self.reference(value, f"{cls.__name__}.{name}")
+
+    # References
+
+    def reference(self, value: Any, place: str) -> Any:
+        """What stands for a value that code refers to; CannotFingerprint names the place."""
+        if value is MISSING:
+            return ["missing"]
+        if isinstance(value, FunctionType):
+            return self._function_reference(value)
+        if isinstance(value, type):
+            if is_project_module(value.__module__, self._package):
+                return self.class_(value)
+            return ["name", qualified_name(value)]
+        if isinstance(value, ModuleType):
+            return self._module_reference(value)
+        if getattr(type(value), "__kachery_task__", False):
+            return ["task", self.function(value.definition.function, value.definition.version)]
+        return self._wrapped_reference(value, place)
+
+    def _module_reference(self, module: ModuleType) -> Any:
+        """A module that is used as a whole: what is taken of it cannot be seen, so all counts."""
+        name = module_name(module.__name__)
+        if not is_project_module(module.__name__, self._package):
+            return ["name", name]
+        return self._node(module, name, lambda _: self._describe_module(module))
+
+    def _function_reference(self, function: FunctionType) -> Any:
+        module = function.__globals__.get("__name__", function.__module__)
+        if is_project_module(module, self._package) and not is_installed_file(
+            function.__code__.co_filename
+        ):
+            return self.function(function)
+        # An installed function may wrap one of the project: a decorator's closure holds it.
+        closure = [
+            self._cell(cell, name, function)
+            for name, cell in zip(
+                function.__code__.co_freevars, function.__closure__ or (), strict=True
+            )
+        ]
+        return ["name", f"{module}:{function.__code__.co_qualname}", closure]
+
+    def _wrapped_reference(self, value: Any, place: str) -> Any:
+        if isinstance(value, functools.partial):
+            return [
+                "partial",
+                self.reference(value.func, place),
+                self._all(value.args),
+                self._named(value.keywords),
+            ]
+        if isinstance(value, types.MethodType):
+            return [
+                "method",
+                self.reference(value.__func__, place),
+                self.reference(value.__self__, place),
+            ]
+        if isinstance(value, types.BuiltinMethodType) and self._installed_name(value) is None:
+            return ["method", value.__name__, self.reference(value.__self__, place)]
+        if isinstance(value, staticmethod | classmethod):
+            return [type(value).__name__, self.reference(value.__func__, place)]
+        if isinstance(value, property):
+            return [
+                "property",
+                *(self.reference(f, place) for f in (value.fget, value.fset, value.fdel)),
+            ]
+        if isinstance(value, functools.cached_property):
+            return ["cached_property", self.reference(value.func, place)]
+        wrapped = getattr(value, "__wrapped__", None) or getattr(value, "py_func", None)
+        if isinstance(wrapped, FunctionType):
+            return ["wrapped", qualified_name(type(value)), self.reference(wrapped, place)]
+        return self._value_reference(value, place)
+
+    def _value_reference(self, value: Any, place: str) -> Any:
+        kind = f"{type(value).__module__}.{type(value).__qualname__}"
+        if kind in INERT:
+            return ["inert", kind]
+        if (name := self._installed_name(value)) is not None:
+            return ["name", name]
+        try:
+            if _is_immutable(value):
+                return ["value", encode(value).address.hex()]
+            return ["value", self.guards.content(value, lambda v: encode(v).address).hex()]
+        except CannotEncode as error:
+            raise CannotFingerprint(
+                f"{place} is a {kind}, which cannot be part of the identity of the code ({error})."
+                " Pass it as an argument, make it inside the function, or give the task version=,"
+                " so that its source does not count"
+            ) from error
+
+    def _installed_name(self, value: Any) -> str | None:
+        """The name of a built-in or installed thing that is found again under its name."""
+        if not callable(value):
+            return None
+        name = getattr(value, "__qualname__", None) or getattr(value, "__name__", None)
+        module = getattr(value, "__module__", None)
+        owner = getattr(value, "__objclass__", None) or getattr(value, "__self__", None)
+        if isinstance(owner, ModuleType):
+            module = owner.__name__
+        elif isinstance(owner, type):
+            module = owner.__module__
+        elif owner is not None:
+            return None  # bound to some instance, which counts
+        if not isinstance(module, str) and type(value).__module__.partition(".")[0] == "numpy":
+            module = "numpy"  # its ufuncs do not tell
+        if not isinstance(module, str) or not isinstance(name, str):
+            return None
+        return None if is_project_module(module, self._package) else f"{module}:{name}"
+
+    def _all(self, values: Any) -> list[Any]:
+        return [
+            self.reference(value, f"a default or bound argument ({value!r:.40})")
+            for value in values
+        ]
+
+    def _named(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            name: self.reference(value, f"the default or bound argument {name!r}")
+            for name, value in sorted(values.items())
+        }
+
+
+def _digest_of_code(code: CodeType) -> str:
+    node = syntax_of(code)
+    if node is not None:
+        return encode(["syntax", normalized(node)]).address.hex()
+    if code not in _warned:
+        _warned.add(code)
+        warnings.warn(
+            f"the source of {code.co_qualname} ({code.co_filename}) is not there or is not what"
+            " runs here; its bytecode identifies it, for this version of Python only. Reload or"
+            " restart after editing a module",
+            SourceWarning,
+            stacklevel=2,
+        )
+    return encode(["bytecode", *sys.version_info[:2], _plain_code(code)]).address.hex()
+
+
+_warned: set[CodeType] = set()
+
+
+def _field(field: Any, reach: Reach) -> Any:
+    """What a dataclass makes of one of its fields, without its type."""
+    default, factory = field.default, field.default_factory
+    return [
+        field.name,
+        [field.init, field.repr, field.hash, field.compare, field.kw_only is True],
+        *(
+            ["missing"] if _is_missing(value) else reach.reference(value, f"field {field.name!r}")
+            for value in (default, factory)
+        ),
+    ]
+
+
+def _is_missing(default: Any) -> bool:
+    # cloudpickle makes a copy of dataclasses.MISSING, so it is known by its type's name
+    return type(default).__name__ == "_MISSING_TYPE"
+
+
+def _has_node(reference: Any) -> bool:
+    return isinstance(reference, list) and (
+        reference[:1] == ["node"] or any(map(_has_node, reference))
+    )
+
+
+def _is_immutable(value: Any) -> bool:
+    if isinstance(value, tuple | frozenset):
+        return type(value) in (tuple, frozenset) and all(map(_is_immutable, value))
+    return isinstance(value, _IMMUTABLE)
+
+
+def _plain_code(code: CodeType) -> Any:
+    """A code object as plain data, without positions."""
+    return [
+        code.co_code,
+        code.co_flags,
+        list(code.co_names),
+        list(code.co_varnames),
+        [code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount],
+        code.co_exceptiontable,
+        [_plain_code(c) if isinstance(c, CodeType) else c for c in code.co_consts],
+    ]
+
+
+def _could_be_project(name: str, package: str) -> bool:
+    """False for what is certainly installed, so that fingerprinting does not import it."""
+    if name in sys.modules:
+        return is_project_module(name, package)
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError, AttributeError):
+        return False
+    if spec is None or name.partition(".")[0] in sys.stdlib_module_names:
+        return False
+    return name.partition(".")[0] == package or not (spec.origin and is_installed_file(spec.origin))
+
+
+def _imported(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return MISSING if "." in name else None

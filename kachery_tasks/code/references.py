@@ -1,0 +1,82 @@
+"""What a function names outside itself, read from its compiled code.
+
+(LOAD_GLOBAL np, LOAD_ATTR linalg, LOAD_ATTR norm)   ->   ("np", "linalg", "norm")
+(from .steps import smooth) in the body              ->   Import("lab.steps", ("smooth",))
+"""
+
+from __future__ import annotations
+
+import dis
+import functools
+import importlib.util
+from collections.abc import Iterator
+from types import CodeType
+from typing import NamedTuple
+
+_LOADS = frozenset(("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"))
+# Where a module is and what it is called is not what its code does.
+_ABOUT_THE_MODULE = frozenset(
+    ("__name__", "__file__", "__doc__", "__spec__", "__package__", "__loader__", "__builtins__")
+)
+
+
+class Import(NamedTuple):
+    """An import statement inside a function."""
+
+    module: str
+    level: int
+    names: tuple[str, ...]
+
+    def absolute(self, package: str) -> str:
+        """The module's full name, seen from a package."""
+        return importlib.util.resolve_name("." * self.level + self.module, package or None)
+
+
+class References(NamedTuple):
+    """The global names a function reads, each with the attributes it takes of them; its imports."""
+
+    chains: tuple[tuple[str, ...], ...]
+    imports: tuple[Import, ...]
+
+
+@functools.lru_cache(maxsize=4096)
+def references_of(code: CodeType) -> References:
+    """All references of a code object and of the code nested in it, in a fixed order."""
+    chains: set[tuple[str, ...]] = set()
+    imports: set[Import] = set()
+    for one in _nested(code):
+        _collect(one, chains, imports)
+    return References(tuple(sorted(chains)), tuple(sorted(imports)))
+
+
+def _nested(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _nested(constant)
+
+
+def _collect(code: CodeType, chains: set[tuple[str, ...]], imports: set[Import]) -> None:
+    chain: tuple[str, ...] = ()
+    constants: list[object] = []  # the last two loaded: level and names of an import
+    for instruction in dis.get_instructions(code):
+        name = instruction.opname
+        if name == "EXTENDED_ARG":
+            continue
+        if chain and name in ("LOAD_ATTR", "LOAD_METHOD"):
+            chain = (*chain, instruction.argval)
+            continue
+        if chain:
+            chains.add(chain)
+            chain = ()
+        if name in _LOADS and instruction.argval not in _ABOUT_THE_MODULE:
+            chain = (instruction.argval,)
+        elif name == "LOAD_CONST":
+            constants = [*constants[-1:], instruction.argval]
+        elif name == "IMPORT_NAME" and len(constants) == 2:
+            level, names = constants
+            if isinstance(level, int):
+                imported = tuple(map(str, names)) if isinstance(names, tuple) else ()
+                imports.add(Import(instruction.argval, level, imported))
+    if chain:
+        chains.add(chain)

@@ -1,0 +1,266 @@
+"""Running jobs on a Dask cluster: the only module that knows Dask.
+
+One Dask key for each job: its job key. A worker looks into the store, computes what is missing and
+commits it there; only the record comes back to the client. The value of a job that others in the
+same graph need stays in the memory of the cluster beside it.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import Any
+
+import cloudpickle
+from distributed import as_completed
+
+from kachery_store import Store
+from kachery_store.errors import KacheryError
+
+from .cache import ABSENT, Outcome, Unusable, run_submitted, value_of
+from .code import class_fingerprint, syntax_known
+from .definition import Definition
+from .errors import CodeMismatch
+from .job import Job, replaced
+from .names import find_class, main_known_as, main_name
+from .record import Record
+from .settings import Settings, applied
+
+
+@dataclass(slots=True)
+class Order:
+    """What a worker is told about one job.
+
+    The code: `definition` pickled, `by_value` or as a reference to its module; `fingerprint`, `parts`
+    and `syntax` as the client has them; `main`, the name of the client's `__main__`. The arguments,
+    pickled, with Stands for jobs: `inputs` are the keys of those that run on the cluster, `known`
+    the outcomes of others. `expected` is the job id, where it is known.
+    """
+
+    key: str
+    definition: bytes
+    by_value: bool
+    fingerprint: str
+    parts: dict[str, str]
+    syntax: dict[str, str]
+    main: str
+    arguments: bytes
+    inputs: list[str]
+    known: dict[str, Outcome]
+    expected: str | None
+    keep_value: bool
+    root: str
+    strict: bool
+
+    def __dask_tokenize__(self) -> str:
+        return self.key  # Dask names the whole graph by what is in it
+
+
+class Stand:
+    """Stands for a job among the arguments of another one, on the way to a worker."""
+
+    __slots__ = ("key",)
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+
+
+class DaskExecutor:
+    """Runs jobs on the cluster of one `distributed.Client`."""
+
+    def __init__(self, settings: Settings, client: Any) -> None:
+        self._settings = settings
+        self._client = client
+        self._pickled: dict[tuple[int, str], bytes] = {}
+
+    def start(self, jobs: Sequence[Job]) -> None:
+        """Give each job a future. Inputs come before the jobs that need them, or have futures."""
+        here = {job.key for job in jobs}
+        needed = {one.key for job in jobs for one in job.inputs}
+        graph = {}
+        for job in jobs:
+            order = self._order(job, here, job.key in needed)
+            graph[job.key] = (carry_out, order, list(order.inputs))
+            job.future = Future()
+        remote = self._client.get(graph, list(graph), sync=False)
+        watch = _Watch(self._client, dict(zip(remote, jobs, strict=True)), needed)
+        threading.Thread(target=watch.run, name="kachery-watch", daemon=True).start()
+
+    def _order(self, job: Job, here: set[str], keep_value: bool) -> Order:
+        definition = job.definition
+        code = definition.fingerprint()
+        known = {one.key: one.started().result() for one in job.inputs if one.key not in here}
+        return Order(
+            key=job.key,
+            definition=self._pickle(definition, code.digest),
+            by_value=not definition.importable,
+            fingerprint=code.digest,
+            parts=code.parts,
+            syntax=code.main_syntax | _syntax_of_classes(job, known),
+            main=main_name(),
+            arguments=cloudpickle.dumps(job.substituted(lambda one: Stand(one.key))),
+            known=known,
+            inputs=list(dict.fromkeys(one.key for one in job.inputs if one.key in here)),
+            expected=None if job.inputs else job.key,
+            keep_value=keep_value,
+            root=self._settings.root,
+            strict=self._settings.strict,
+        )
+
+    def _pickle(self, definition: Definition, code: str) -> bytes:
+        name = (id(definition), code)
+        if name not in self._pickled:
+            self._pickled[name] = cloudpickle.dumps(definition)
+        return self._pickled[name]
+
+
+def _syntax_of_classes(job: Job, known: Mapping[str, Outcome]) -> dict[str, str]:
+    syntax: dict[str, str] = {}
+    names = set(job.classes)
+    for outcome in known.values():
+        names.update(outcome.record.result.classes if outcome.record else ())
+    for name in names:
+        cls = find_class(name)
+        code = class_fingerprint(cls) if cls is not None else None
+        syntax.update(code.main_syntax if code is not None else {})
+    return syntax
+
+
+class _Watch:
+    """Hands on what becomes of the cluster's futures, until all are done."""
+
+    def __init__(self, client: Any, jobs: dict[Any, Job], needed: set[str]) -> None:
+        self._client = client
+        self._jobs = jobs
+        self._needed = needed
+
+    def run(self) -> None:
+        for remote, job in self._jobs.items():
+            _future(job).add_done_callback(partial(_cancel_remote, remote))
+        try:
+            for batch in as_completed(list(self._jobs)).batches():
+                self._hand_on(batch)
+        except BaseException as error:  # noqa: BLE001 - nobody may wait for ever
+            self._fail_rest(error)
+        else:
+            self._fail_rest(None)
+
+    def _hand_on(self, batch: list[Any]) -> None:
+        fetched = []
+        for remote in batch:
+            job = self._jobs[remote]
+            if remote.status == "error":
+                _settle(job, error=remote.exception())
+            elif remote.status != "finished":
+                _future(job).cancel()
+            elif (record := self._stored(job)) is not None:
+                _settle(job, Outcome(record))
+            else:
+                fetched.append(remote)
+        for remote, outcome in zip(fetched, self._client.gather(fetched), strict=True):
+            _settle(self._jobs[remote], outcome)
+
+    def _stored(self, job: Job) -> Record | None:
+        """The record of a job whose outcome would bring its value along."""
+        return job.stored_record() if job.key in self._needed else None
+
+    def _fail_rest(self, error: BaseException | None) -> None:
+        for job in self._jobs.values():
+            if not _future(job).done():
+                _settle(job, error=error or KacheryError(f"the cluster has lost job {job.key}"))
+
+
+def _future(job: Job) -> Future[Outcome]:
+    assert job.future is not None  # noqa: S101 - start() has set it
+    return job.future
+
+
+def _settle(job: Job, outcome: Any = None, error: BaseException | None = None) -> None:
+    with suppress(InvalidStateError):  # it was cancelled here
+        if error is not None:
+            _future(job).set_exception(error)
+        else:
+            _future(job).set_result(outcome)
+
+
+def _cancel_remote(remote: Any, future: Future[Outcome]) -> None:
+    if future.cancelled():
+        remote.cancel()
+
+
+# On the worker
+
+
+def carry_out(order: Order, inputs: list[Outcome]) -> Outcome:
+    """Do one job on a worker: check the code, get the inputs, look up or compute, commit."""
+    settings = Settings(order.root, client=None, strict=order.strict)
+    with main_known_as(order.main), syntax_known(order.syntax), applied(settings):
+        definition = _load_definition(order)
+        _check_code(definition, order)
+        outcomes = {**order.known, **dict(zip(order.inputs, inputs, strict=True))}
+        values = {key: _input_value(settings.store, one) for key, one in outcomes.items()}
+        outcome = run_submitted(
+            settings.store,
+            definition,
+            replaced(cloudpickle.loads(order.arguments), Stand, lambda one: values[one.key]),
+            expected=order.expected,
+            strict=order.strict,
+        )
+        if outcome.record is None:
+            return outcome
+        if not order.keep_value:
+            return Outcome(outcome.record)
+        return outcome._replace(value=value_of(settings.store, outcome))
+
+
+def _input_value(store: Store, outcome: Outcome) -> Any:
+    # From the store every job gets a copy of its own, so that none sees what another one changed.
+    try:
+        return value_of(store, outcome)
+    except Unusable:
+        if outcome.value is ABSENT:
+            raise
+        return outcome.value
+
+
+def _load_definition(order: Order) -> Definition:
+    if order.by_value:
+        return _definition_by_value(order.definition)
+    try:
+        definition: Definition = cloudpickle.loads(order.definition)
+    except (ImportError, AttributeError) as error:
+        raise CodeMismatch(
+            f"the worker on {socket.gethostname()} does not have the task's module: {error}."
+            " Install it there, or start the workers where it can be imported"
+        ) from error
+    return definition
+
+
+@lru_cache(maxsize=256)
+def _definition_by_value(pickled: bytes) -> Definition:
+    definition: Definition = cloudpickle.loads(pickled)
+    return definition
+
+
+def _check_code(definition: Definition, order: Order) -> None:
+    """Refuse to run anything but the code that the client's job id stands for."""
+    here = definition.fingerprint()
+    if here.digest == order.fingerprint:
+        return
+    differing = sorted(
+        name.rpartition("#")[0]
+        for name in order.parts.keys() | here.parts.keys()
+        if order.parts.get(name) != here.parts.get(name)
+    )
+    raise CodeMismatch(
+        f"{definition.name}: the code of {', '.join(differing) or 'the task'} on the worker"
+        f" {socket.gethostname()} (process {os.getpid()}, {definition.function.__code__.co_filename})"
+        " is not the client's. Nothing was computed. Restart the workers (client.restart()), or"
+        " bring both to the same version of the code"
+    )

@@ -1,0 +1,158 @@
+"""The decorator, and what it makes of a function."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import warnings
+from collections.abc import Callable, Iterable
+from types import FunctionType
+from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
+
+from .cache import answer
+from .definition import Definition, import_definition
+from .identity import addresses_of
+from .job import Job
+from .session import progress_bar, session
+from .settings import current
+from .values import Encoder
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Task(Generic[P, R]):
+    """A function whose results are kept. Call it as before; `definition` has its name and options."""
+
+    __kachery_task__ = True
+
+    def __init__(self, definition: Definition) -> None:
+        functools.update_wrapper(self, definition.function)
+        self.definition = definition
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """The value of a call: from the store, or computed in this process and stored.
+
+        Raises what the function raises, CannotEncode for arguments without an encoding, and
+        CannotFingerprint when the code reads something that has no identity.
+        """
+        definition = self.definition
+        arguments = definition.parameters.bind(args, kwargs)
+        try:
+            addresses = addresses_of(definition, arguments, _NO_JOBS)
+        except _JobInside:
+            return cast("R", self.job(*args, **kwargs).result())
+        settings = current()
+        value, warning = answer(
+            settings.store, definition, arguments, addresses, strict=settings.strict
+        )
+        if warning is not None:
+            warnings.warn(warning, stacklevel=2)
+        return cast("R", value)
+
+    def job(self, *args: Any, **kwargs: Any) -> Job:
+        """The job of a call; nothing runs. Arguments may be jobs, also in lists, tuples and dicts."""
+        return Job(self.definition, self.definition.parameters.bind(args, kwargs), session())
+
+    def submit(self, *args: Any, **kwargs: Any) -> Job:
+        """The job of a call, started on the Dask client at hand, or else in this process."""
+        job = self.job(*args, **kwargs)
+        session().start([job])
+        return job
+
+    def map(self, *iterables: Iterable[Any], progress: bool = True, **constants: Any) -> list[Job]:
+        """Jobs for the items of one or several iterables, started; keywords are the same for all.
+
+        `denoise.map(images, strength=0.1)` is one job for each image. The shortest iterable counts.
+        A progress bar shows when looking the jobs up takes longer than two seconds.
+        """
+        calls = list(zip(*iterables, strict=False))
+        with progress_bar(
+            f"{self.definition.function.__name__}: jobs", len(calls), progress
+        ) as bar:
+            jobs = []
+            for args in calls:
+                jobs.append(self.job(*args, **constants))
+                bar.update()
+        session().start(jobs)
+        return jobs
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        if self.definition.importable:
+            function = self.definition.function
+            return _import_task, (function.__module__, function.__qualname__)
+        return super().__reduce_ex__(protocol)
+
+    def __repr__(self) -> str:
+        return f"<{self.definition.kind} {self.definition.name}>"
+
+
+@overload
+def task(function: Callable[P, R], /) -> Task[P, R]: ...
+
+
+@overload
+def task(
+    *, name: str | None = None, version: str | None = None, ignore: str | tuple[str, ...] = ()
+) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+
+
+def task(
+    function: Callable[P, R] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    version: str | None = None,
+    ignore: str | tuple[str, ...] = (),
+) -> Task[P, R] | Callable[[Callable[P, R]], Task[P, R]]:
+    """Make a function a task: its result is determined by its arguments and its code, and kept.
+
+    name: a name for ever, where the import path may change. version: a text that stands for the
+    code; the source is not looked at then, defaults and closure still count. ignore: parameters that
+    do not affect the result, such as `verbose`.
+
+    Raises TypeError for what is not a plain function, ValueError for an unknown parameter.
+    """
+
+    def decorate(function: Callable[P, R]) -> Task[P, R]:
+        _check_function(function)
+        definition = Definition(
+            cast("FunctionType", function),
+            kind="task",
+            name=name,
+            version=version,
+            ignore=(ignore,) if isinstance(ignore, str) else tuple(ignore),
+        )
+        return Task(definition)
+
+    return decorate if function is None else decorate(function)
+
+
+def _check_function(function: Any) -> None:
+    what = getattr(function, "__qualname__", repr(function))
+    if not isinstance(function, FunctionType):
+        raise TypeError(
+            f"a task is made of a function defined with `def` or `lambda`; {what} is"
+            f" {type(function).__name__}. Write a function that calls it"
+        )
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise TypeError(
+            f"{what} is a generator, and what it yields cannot be kept. Return a list instead"
+        )
+    if inspect.iscoroutinefunction(function):
+        raise TypeError(f"{what} is async; a task is a plain function. Call it from one")
+
+
+class _JobInside(Exception):
+    """A plain call has a job among its arguments."""
+
+
+def _meet_job(_job: Job, _encoder: Encoder) -> bytes:
+    raise _JobInside
+
+
+_NO_JOBS: Any = {Job: _meet_job}
+
+
+def _import_task(module: str, qualname: str) -> Task[..., Any]:
+    return Task(import_definition(module, qualname))

@@ -1,0 +1,98 @@
+"""What a decorated function is: its name, its options, its code as it is now."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from types import FunctionType, ModuleType
+from typing import Any
+
+from .binding import Parameters
+from .code import Fingerprint, fingerprint_of
+from .names import MAIN_NAMES, qualified_name
+
+
+class Definition:
+    """A function made into a task.
+
+    `kind` is "task"; `name` is the import path unless it was given; `ignore` are the parameters left
+    out of the identity.
+    """
+
+    def __init__(
+        self,
+        function: FunctionType,
+        *,
+        kind: str,
+        name: str | None = None,
+        version: str | None = None,
+        ignore: tuple[str, ...] = (),
+    ) -> None:
+        self.function = function
+        self.kind = kind
+        self.version = version
+        self.ignore = ignore
+        self._name = name
+        self._prepare()
+
+    def _prepare(self) -> None:
+        self.parameters = Parameters(self.function)
+        unknown = sorted(set(self.ignore) - set(self.parameters.names))
+        if unknown:
+            raise ValueError(
+                f"ignore= names {', '.join(map(repr, unknown))}, but the parameters of"
+                f" {self.function.__qualname__} are {', '.join(self.parameters.names) or 'none'}"
+            )
+        self.identifying = tuple(n for n in self.parameters.names if n not in self.ignore)
+        self._fingerprint: Fingerprint | None = None
+
+    @property
+    def name(self) -> str:
+        """The task's name: given, or `module:qualname`."""
+        return self._name or qualified_name(self.function)
+
+    def fingerprint(self) -> Fingerprint:
+        """The fingerprint of the code as it is at this moment."""
+        known = self._fingerprint
+        if known is None or not known.guards.hold():
+            known = self._fingerprint = fingerprint_of(self.function, version=self.version)
+        return known
+
+    @property
+    def importable(self) -> bool:
+        """Whether another process can find this task by importing its module."""
+        module = self.function.__module__
+        if module in MAIN_NAMES or "<locals>" in self.function.__qualname__:
+            return False
+        return _definition_at(sys.modules.get(module), self.function.__qualname__) is self
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        if self.importable:
+            return import_definition, (self.function.__module__, self.function.__qualname__)
+        return super().__reduce_ex__(protocol)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = self.__dict__.copy()
+        for derived in ("_fingerprint", "parameters", "identifying"):
+            state.pop(derived, None)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._prepare()
+
+
+def import_definition(module: str, qualname: str) -> Definition:
+    """The definition of the task of that name; ImportError or AttributeError when it is not there."""
+    found = _definition_at(importlib.import_module(module), qualname)
+    if found is None:
+        raise AttributeError(f"{module} has no task {qualname}")
+    return found
+
+
+def _definition_at(module: ModuleType | None, qualname: str) -> Definition | None:
+    found: Any = module
+    for name in qualname.split("."):
+        found = getattr(found, name, None)
+    definition = getattr(found, "definition", None)
+    return definition if isinstance(definition, Definition) else None

@@ -1,0 +1,61 @@
+"""What can go wrong with tasks, beside what can go wrong with stored bytes.
+
+KacheryError (kachery_store)
+├── CannotEncode (TypeError)       a value has no canonical encoding
+├── CannotDecode (ValueError)      an encoding cannot be turned into a value here
+├── CannotFingerprint (TypeError)  a function's code cannot be identified
+└── CodeMismatch                   the code here is not the code the job id stands for
+
+KacheryWarning (kachery_store)
+├── ImpureTaskWarning              a task changed its arguments; its result was not stored
+├── NotStoredWarning               a result could not be stored and was returned all the same
+└── SourceWarning                  a function's source could not be used; its bytecode counts
+"""
+
+from __future__ import annotations
+
+from kachery_store.errors import KacheryError, KacheryWarning
+
+
+class CannotEncode(KacheryError, TypeError):
+    """A value has no canonical encoding. `place` says where in the argument or result it is."""
+
+    def __init__(self, reason: str, place: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.place = place
+
+    def inside(self, outer: str) -> CannotEncode:
+        """The same error, seen from the container that holds the value."""
+        self.place = outer + self.place
+        return self
+
+    def __str__(self) -> str:
+        place = self.place or "the value"
+        if len(place) > 160:
+            place = f"{place[:100]}...{place[-50:]}"
+        return f"cannot encode {place}: {self.reason}"
+
+
+class CannotDecode(KacheryError, ValueError):
+    """An encoding cannot be turned into a value in this process."""
+
+
+class CannotFingerprint(KacheryError, TypeError):
+    """The code of a function, or something that it reads, cannot be identified."""
+
+
+class CodeMismatch(KacheryError):
+    """The code in this process is not the code that the job id stands for."""
+
+
+class ImpureTaskWarning(KacheryWarning):
+    """A task changed its arguments; its result was returned and not stored."""
+
+
+class NotStoredWarning(KacheryWarning):
+    """A result could not be stored; it was returned all the same."""
+
+
+class SourceWarning(KacheryWarning):
+    """The source of a function is not what runs, or is not there; its bytecode counts instead."""

@@ -1,0 +1,86 @@
+"""Who a job is: its id, from its code and its arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, NamedTuple
+
+import msgpack
+
+from kachery_store.digest import blake3_bytes
+
+from .binding import Arguments
+from .code import class_fingerprint
+from .definition import Definition
+from .errors import CannotEncode
+from .names import find_class
+from .values import Encoder
+
+_KIND = "kachery job 1"
+
+Special = dict[type, Callable[[Any, Encoder], bytes]]
+
+
+class Addresses(NamedTuple):
+    """The addresses of a call's arguments.
+
+    `of`: parameter -> 32 bytes. `classes`: names of the classes whose instances were met. `size`:
+    bytes of all encodings and blobs.
+    """
+
+    of: dict[str, bytes]
+    classes: set[str]
+    size: int
+
+
+def addresses_of(
+    definition: Definition,
+    arguments: Arguments,
+    special: Special | None = None,
+    known: Addresses | None = None,
+    unknown: Collection[str] = (),
+) -> Addresses:
+    """The addresses of the arguments that identify a call; CannotEncode names the place.
+
+    `special` encodes further types; see Encoder. `known` are addresses computed before, of which
+    only those of the parameters in `unknown` are computed anew.
+    """
+    of: dict[str, bytes] = {} if known is None else dict(known.of)
+    classes: set[str] = set() if known is None else set(known.classes)
+    size = 0 if known is None else known.size
+    for name in definition.identifying:
+        if name in of and name not in unknown:
+            continue
+        encoder = Encoder(special)
+        try:
+            encoded = encoder.encode(arguments[name])
+        except CannotEncode as error:
+            raise error.inside(f"{definition.name.rpartition(':')[2]}({name})") from error.__cause__
+        of[name] = encoded.address
+        classes.update(encoded.classes)
+        size += encoded.size
+    return Addresses(of, classes, size)
+
+
+def job_id(definition: Definition, addresses: Mapping[str, bytes], classes: set[str]) -> str:
+    """64 hex digits: the digest of kind, name, fingerprint and argument addresses.
+
+    The code of the project's classes among the arguments counts like the task's own.
+    """
+    fingerprint = definition.fingerprint().digest
+    if classes:
+        fingerprint = _with_classes(fingerprint, classes)
+    identity = [_KIND, definition.kind, definition.name, fingerprint, list(addresses.items())]
+    return blake3_bytes(msgpack.packb(identity)).hex()
+
+
+def _with_classes(fingerprint: str, names: set[str]) -> str:
+    found = []
+    for name in sorted(names):
+        cls = find_class(name)
+        code = None if cls is None else class_fingerprint(cls)
+        if cls is None or code is not None:
+            found.append([name, None if code is None else code.digest])
+    if not found:
+        return fingerprint
+    return blake3_bytes(msgpack.packb([fingerprint, found])).hex()

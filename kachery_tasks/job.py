@@ -1,0 +1,255 @@
+"""Job: one task bound to arguments.
+
+A job is known by its key at once, and by its id as soon as the addresses of its arguments are known.
+How it is looked up and run is the business of the session it was made in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future
+from typing import Any, Protocol
+
+from .binding import Arguments
+from .cache import Outcome
+from .definition import Definition
+from .errors import CannotEncode
+from .graph import inputs_first
+from .identity import Addresses, addresses_of, job_id
+from .record import Record
+from .values import Encoder, ext
+from .values.encoding import PREFIX
+
+
+class Runner(Protocol):
+    """What a job needs of its session."""
+
+    def lookup(self, id: str) -> Record | None:
+        """The record of a job id, if it is stored."""
+
+    def start(self, jobs: Sequence[Job]) -> None:
+        """Give every job a future, looking up or starting what it takes."""
+
+    def value(self, job: Job, timeout: float | None) -> Any:
+        """The value of a job once it is done; see Job.result."""
+
+    def encoding(self, record: Record) -> bytes:
+        """The encoding of the result that a record names."""
+
+    def remove(self, id: str) -> None:
+        """Forget the record of a job id."""
+
+
+class Job:
+    """One task bound to arguments, which may be jobs themselves (in lists, tuples and dicts too).
+
+    Nothing runs before `result`, `submit` or `gather` asks for it. Jobs made of equal calls have the
+    same key; `key` always exists, `id` is None until the addresses of all arguments are known.
+    """
+
+    def __init__(self, definition: Definition, arguments: Arguments, runner: Runner) -> None:
+        self.definition = definition
+        self.arguments = arguments
+        self.inputs: list[Job] = []  # the jobs among the arguments, each once
+        self.future: Future[Outcome] | None = None
+        self._runner = runner
+        self._open: list[str] = []  # the parameters whose arguments have jobs in them
+        self.key, self._addresses = self._identify()
+        self._id: str | None = None if self.inputs else self.key
+
+    # Identity
+
+    @property
+    def classes(self) -> set[str]:
+        """The names of the classes whose instances are among the arguments."""
+        return self._addresses.classes
+
+    @property
+    def task(self) -> str:
+        """The name of the task."""
+        return self.definition.name
+
+    @property
+    def id(self) -> str | None:
+        """The job id, 64 hex digits; None while the result of an argument is not known."""
+        if self._id is None:
+            for job in inputs_first([self]):
+                job.resolve()
+        return self._id
+
+    def resolve(self) -> bool:
+        """Find the id if the records of all inputs are known; whether it is known now."""
+        if self._id is None:
+            addresses = self._with_results()
+            if addresses is not None:
+                self._id = job_id(self.definition, addresses.of, addresses.classes)
+        return self._id is not None
+
+    @property
+    def uri(self) -> str | None:
+        """job://<job id>, or None as long as that is not known."""
+        return None if self.id is None else f"job://{self.id}"
+
+    def _identify(self) -> tuple[str, Addresses]:
+        """The key, and the addresses of the arguments with jobs standing for their keys."""
+        met: dict[int, Job] = {}
+
+        def stand_in(job: Job, encoder: Encoder) -> bytes:
+            met[id(job)] = job
+            return encoder.extension(ext.JOB, job.key.encode())
+
+        addresses = addresses_of(self.definition, self.arguments, {Job: stand_in})
+        if met or self.definition.ignore:
+            self._find_inputs(met)
+        return job_id(self.definition, addresses.of, addresses.classes), addresses
+
+    def _find_inputs(self, met: dict[int, Job]) -> None:
+        found: dict[int, Job] = {}
+        for name, value in self.arguments.items():
+            inside = {id(job): job for job in _jobs_in(value)}
+            found.update(inside)
+            if inside:
+                self._open.append(name)
+        if not met.keys() <= found.keys():
+            raise CannotEncode(
+                "jobs may stand in lists, tuples and the values of dicts, not in other containers",
+                f"{self.task}(...)",
+            )
+        self.inputs.extend(found.values())
+
+    def _with_results(self) -> Addresses | None:
+        """The addresses of the arguments with jobs standing for their results; None if unknown."""
+        records: dict[int, Record] = {}
+        classes: set[str] = set()
+        for job in self.inputs:
+            record = job._known_record()  # noqa: SLF001 - another job
+            if record is None:
+                return None
+            records[id(job)] = record
+
+        def splice(job: Job, _: Encoder) -> bytes:
+            record = records[id(job)]
+            classes.update(record.result.classes)
+            return self._runner.encoding(record)[len(PREFIX) :]
+
+        addresses = addresses_of(
+            self.definition, self.arguments, {Job: splice}, self._addresses, self._open
+        )
+        return addresses._replace(classes=addresses.classes | classes)
+
+    def substituted(self, replacement: Callable[[Job], Any]) -> Arguments:
+        """The arguments with every job replaced."""
+        return {
+            name: replaced(value, Job, replacement) if name in self._open else value
+            for name, value in self.arguments.items()
+        }
+
+    # State
+
+    @property
+    def record(self) -> Record | None:
+        """The record, if the job has finished and its result is stored."""
+        return self._known_record() if self.id is not None or self.future is not None else None
+
+    def _known_record(self) -> Record | None:
+        future = self.future
+        if future is not None and future.done():
+            if future.cancelled() or future.exception() is not None:
+                return None
+            outcome = future.result()
+            if outcome.record is not None:
+                return outcome.record
+        return None if self._id is None else self._runner.lookup(self._id)
+
+    def stored_record(self) -> Record | None:
+        """The record as the store has it now, whatever became of this job's own run."""
+        return None if self.id is None else self._runner.lookup(self.id)
+
+    @property
+    def cached(self) -> bool:
+        """Whether the result is in the store, so that asking for it computes nothing."""
+        return self.stored_record() is not None
+
+    @property
+    def status(self) -> str:
+        """`pending`, `running`, `finished` or `error`."""
+        if self.future is None or self.future.cancelled():
+            return "finished" if self.cached else "pending"
+        if not self.future.done():
+            return "running" if self.future.running() else "pending"
+        return "finished" if self.future.exception() is None else "error"
+
+    # As concurrent.futures.Future
+
+    def result(self, timeout: float | None = None) -> Any:
+        """The value: from the store, or computed if it is not known; starts the job if nobody has.
+
+        Raises what the task raised, TimeoutError after `timeout` seconds, CancelledError.
+        """
+        return self._runner.value(self, timeout)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """What the task raised, or None; waits like `result`."""
+        return self.started().exception(timeout)
+
+    def done(self) -> bool:
+        """Whether the job has finished, failed or been cancelled."""
+        return self.cached if self.future is None else self.future.done()
+
+    def cancel(self) -> bool:
+        """Keep the job from starting; False if it runs or is done already."""
+        return False if self.future is None else self.future.cancel()
+
+    def add_done_callback(self, function: Callable[[Job], object]) -> None:
+        """Call `function(job)` when the job is done; starts the job if nobody has."""
+        self.started().add_done_callback(lambda _: function(self))
+
+    def forget(self) -> None:
+        """Remove the result from the store: the job will be computed when it is next asked for."""
+        if self.id is not None:
+            self._runner.remove(self.id)
+        self.reset()
+
+    def reset(self) -> None:
+        """Look the job up again, or run it again, when it is next asked for."""
+        self.future = None
+        if self.inputs:
+            self._id = None
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        yield from asyncio.wait([asyncio.wrap_future(self.started())]).__await__()
+        return self.result()
+
+    def started(self) -> Future[Outcome]:
+        """The future of the job, which is started if nobody has."""
+        if self.future is None:
+            self._runner.start([self])
+        assert self.future is not None  # noqa: S101 - that is what start() is for
+        return self.future
+
+    def __repr__(self) -> str:
+        state = self.status if self.future is not None else "not started"
+        return f"<Job {self.task} {self.key[:12]} {state}>"
+
+
+def _jobs_in(value: Any) -> Iterator[Job]:
+    if isinstance(value, Job):
+        yield value
+    elif type(value) in (list, tuple):
+        for item in value:
+            yield from _jobs_in(item)
+    elif type(value) is dict:
+        for item in value.values():
+            yield from _jobs_in(item)
+
+
+def replaced(value: Any, kind: type, replacement: Callable[[Any], Any]) -> Any:
+    """A value with every instance of `kind` in its lists, tuples and dicts replaced."""
+    if isinstance(value, kind):
+        return replacement(value)
+    if type(value) in (list, tuple):
+        return type(value)(replaced(item, kind, replacement) for item in value)
+    if type(value) is dict:
+        return {name: replaced(item, kind, replacement) for name, item in value.items()}
+    return value

@@ -1,0 +1,123 @@
+"""One run at a time: who may compute a job.
+
+Threads of one process wait for each other through a future; processes of one machine through a lock
+on `leases/<job id>`, which the operating system takes back when its holder dies. The file is gone
+when nobody computes the job.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+
+from kachery_store import Store
+from kachery_store.errors import KacheryError, unavailable
+
+_Name = tuple[str, str]  # root of the store, job id
+
+_mine: ContextVar[frozenset[_Name]] = ContextVar("kachery_leases_of_this_call", default=frozenset())
+_held: dict[_Name, Future[None]] = {}
+_mutex = threading.Lock()
+_descriptors: set[int] = set()
+
+
+@contextmanager
+def lease(store: Store, job_id: str) -> Iterator[None]:
+    """Hold the only lease on a job of a store; waits while somebody else holds it.
+
+    Raises StoreUnavailable when the store cannot be written, KacheryError when the caller is inside
+    the same job already.
+    """
+    name = (store.root, job_id)
+    if name in _mine.get():
+        raise KacheryError(
+            f"job {job_id} asks for its own result: a task called itself with the same arguments"
+        )
+    turn = _wait_for_turn(name)
+    reset = _mine.set(_mine.get() | {name})
+    try:
+        with _locked_file(store, job_id):
+            yield
+    finally:
+        _mine.reset(reset)
+        with _mutex:
+            del _held[name]
+        turn.set_result(None)
+
+
+def _wait_for_turn(name: _Name) -> Future[None]:
+    while True:
+        with _mutex:
+            other = _held.get(name)
+            if other is None:
+                mine: Future[None] = Future()
+                _held[name] = mine
+                return mine
+        other.result()
+
+
+@contextmanager
+def _locked_file(store: Store, job_id: str) -> Iterator[None]:
+    path = store.backend.path(f"leases/{job_id}")
+    try:
+        fd = _lock(path)
+    except OSError as error:
+        raise unavailable(store.root, error) from error
+    try:
+        yield
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(path)  # before the lock is given back, so that nobody else's file goes
+        _descriptors.discard(fd)
+        # A child that was forked meanwhile may have the same lock open; closing would not end it.
+        fcntl.flock(fd, fcntl.LOCK_UN)
+        os.close(fd)
+
+
+def _lock(path: str) -> int:
+    while True:
+        fd = _open(path)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            if _is_at(path, fd):
+                _descriptors.add(fd)
+                return fd
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)  # the holder we waited for has removed this file; another one counts now
+
+
+def _open(path: str) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+    try:
+        return os.open(path, flags, 0o644)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        return os.open(path, flags, 0o644)
+
+
+def _is_at(path: str, fd: int) -> bool:
+    try:
+        there = os.stat(path)
+    except FileNotFoundError:
+        return False
+    here = os.fstat(fd)
+    return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
+
+
+def _forget_after_fork() -> None:
+    global _mutex
+    _mutex = threading.Lock()
+    _held.clear()
+    for fd in _descriptors:
+        os.close(fd)
+    _descriptors.clear()
+
+
+os.register_at_fork(after_in_child=_forget_after_fork)

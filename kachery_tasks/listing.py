@@ -1,0 +1,42 @@
+"""Looking at the records of a store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kachery_store import NotFound, Store
+
+from .cache import lookup
+from .record import Record
+
+
+def all_records(store: Store, task: str | None = None) -> Iterator[Record]:
+    """The records of a store in no special order, of one task or all.
+
+    `task` is a task's name, or the part of it after the colon. Damaged records are set aside.
+    """
+    for id in store.jobs.names():
+        record = lookup(store, id)
+        if record is not None and (task is None or _is_called(record, task)):
+            yield record
+
+
+def find_record(store: Store, text: str) -> Record:
+    """The record of a job id, of the beginning of one, or of a job:// URI.
+
+    NotFound when there is none, or more than one.
+    """
+    start = text.removeprefix("job://").lower()
+    found = [id for id in store.jobs.names(start) if id.startswith(start)]
+    if not found:
+        raise NotFound(f"no job {text} is stored at {store.root}; `kachery jobs` lists what is")
+    if len(found) > 1:
+        raise NotFound(f"{len(found)} jobs begin with {text}; give more digits of the one you mean")
+    record = lookup(store, found[0])
+    if record is None:
+        raise NotFound(f"the record of job {found[0]} was damaged and has been set aside")
+    return record
+
+
+def _is_called(record: Record, task: str) -> bool:
+    return record.task == task or record.task.rpartition(":")[2] == task

@@ -1,0 +1,82 @@
+"""Names of functions and classes that mean the same in every process.
+
+A name is `module:qualname`. What a script or a notebook defines has the module `__main__` there and
+another one elsewhere, so `__main__` is resolved to the module or script that it is; a worker is told
+the name by the client.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import ModuleType
+from typing import Any
+from weakref import WeakValueDictionary
+
+MAIN_NAMES = ("__main__", "__mp_main__")
+
+_main_of_client: ContextVar[str | None] = ContextVar("kachery_main_of_client", default=None)
+_classes_met: WeakValueDictionary[str, type] = WeakValueDictionary()
+
+
+def main_name() -> str:
+    """What `__main__` is called: the module of `python -m`, the script's stem, or `__main__`."""
+    told = _main_of_client.get()
+    if told is not None:
+        return told
+    main = sys.modules.get("__main__")
+    spec = getattr(main, "__spec__", None)
+    if spec is not None and spec.name not in MAIN_NAMES:
+        return str(spec.name)
+    file = getattr(main, "__file__", None)
+    return os.path.splitext(os.path.basename(file))[0] if file else "__main__"
+
+
+@contextmanager
+def main_known_as(name: str) -> Iterator[None]:
+    """While this lasts, `__main__` is what it is in the client's process."""
+    reset = _main_of_client.set(name)
+    try:
+        yield
+    finally:
+        _main_of_client.reset(reset)
+
+
+def module_name(module: str) -> str:
+    """A module's name, with `__main__` resolved."""
+    return main_name() if module in MAIN_NAMES else module
+
+
+def qualified_name(thing: Any) -> str:
+    """`module:qualname` of a function or class."""
+    module = getattr(thing, "__module__", None) or "builtins"
+    return f"{module_name(module)}:{thing.__qualname__}"
+
+
+def class_name(cls: type) -> str:
+    """`module:qualname` of a class, which is remembered for `find_class`."""
+    name = qualified_name(cls)
+    _classes_met[name] = cls
+    return name
+
+
+def find_class(name: str) -> type | None:
+    """The class of that name if the program has it already; nothing is ever imported."""
+    module, _, qualname = name.partition(":")
+    for loaded in _loaded_modules(module):
+        found: Any = loaded
+        for attribute in qualname.split("."):
+            found = getattr(found, attribute, None)
+        if isinstance(found, type) and qualified_name(found) == name:
+            return found
+    return _classes_met.get(name)
+
+
+def _loaded_modules(name: str) -> Iterator[ModuleType]:
+    if name == main_name():
+        yield sys.modules["__main__"]
+    if (module := sys.modules.get(name)) is not None:
+        yield module

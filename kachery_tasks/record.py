@@ -1,0 +1,96 @@
+"""Records: the outcome of a job, as it is kept (docs/formats/record.md).
+
+A record file is a msgpack array:
+
+    ["kachery record", 1, body, digest, signatures]
+
+`body` is the msgpack of a map, so that later versions can add to it; `digest` is the BLAKE3 of the
+msgpack of the first three items; `signatures` is an empty list until the record enters a zone.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import msgpack
+
+from kachery_store.digest import blake3_bytes
+from kachery_store.errors import DigestMismatch, StoreTooNew
+
+MAGIC = "kachery record"
+VERSION = 1
+INLINE_UP_TO = 65_536  # encodings up to this size live inside the record
+
+
+class Result(NamedTuple):
+    """What came out of a job.
+
+    `address`: 32 bytes. `size`: bytes of encoding and blobs. `type`: the Python type, for people.
+    `classes`: names of the classes whose instances are in it. `inline`: the encoding, if it is small.
+    """
+
+    address: bytes
+    size: int
+    type: str
+    classes: list[str]
+    inline: bytes | None
+
+
+class Record(NamedTuple):
+    """One finished job: `arguments` are [name, address, short description]; times are in seconds."""
+
+    job_id: str
+    kind: str
+    task: str
+    version: str | None
+    fingerprint: str
+    arguments: list[tuple[str, bytes, str]]
+    result: Result
+    status: str
+    started: float
+    seconds: float
+    host: str
+    user: str
+    pid: int
+    python: str
+    kachery: str
+
+    @property
+    def uri(self) -> str:
+        """job://<job id>"""
+        return f"job://{self.job_id}"
+
+    def to_bytes(self) -> bytes:
+        """The record file."""
+        body = msgpack.packb({**self._asdict(), "result": self.result._asdict()})
+        packed: bytes = msgpack.packb([MAGIC, VERSION, body, _digest(VERSION, body), []])
+        return packed
+
+    @classmethod
+    def from_bytes(cls, data: bytes, job_id: str) -> Record:
+        """Read a record file that should be that job's.
+
+        Raises DigestMismatch when it is damaged or another job's, StoreTooNew when a later kachery
+        wrote it in a way that this one cannot read.
+        """
+        try:
+            magic, version, body, digest, signatures, *_ = msgpack.unpackb(data)
+            if magic != MAGIC or digest != _digest(version, body) or type(signatures) is not list:
+                raise DigestMismatch(f"the record of job {job_id} is damaged")
+            if version != VERSION:
+                raise StoreTooNew(
+                    f"the record of job {job_id} has version {version}, and this kachery reads"
+                    f" {VERSION}: upgrade kachery"
+                )
+            fields: dict[str, Any] = msgpack.unpackb(body)
+            if fields["job_id"] != job_id:
+                raise DigestMismatch(f"the record of job {job_id} is that of another job")
+            result = fields["result"]
+            fields["result"] = Result(*[result[name] for name in Result._fields])
+            return cls(*[fields[name] for name in cls._fields])
+        except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
+            raise DigestMismatch(f"the record of job {job_id} is damaged ({error})") from error
+
+
+def _digest(version: int, body: bytes) -> bytes:
+    return blake3_bytes(msgpack.packb([MAGIC, version, body]))

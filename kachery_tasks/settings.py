@@ -1,0 +1,122 @@
+"""What is in force: the store, the Dask client, the policies."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from kachery_store import Store
+from kachery_store.store import default_root
+
+UNCHANGED: Any = object()  # for arguments that were not given
+AT_HAND: Any = object()  # the Dask client that the program has, if any
+
+
+class Settings:
+    """One choice of store, client and policies.
+
+    `root` is the store's folder; `client` is AT_HAND, None (this process) or a Client.
+    """
+
+    __slots__ = ("_store", "client", "root", "session", "strict")
+
+    def __init__(self, root: str, client: Any = AT_HAND, strict: bool = False) -> None:
+        self.root = root
+        self.client = client
+        self.strict = strict
+        self.session: Any = None  # made when it is first needed, by session.py
+        self._store: Store | None = None
+
+    @property
+    def store(self) -> Store:
+        """The store, opened when it is first needed. Raises as Store does."""
+        if self._store is None:
+            self._store = store_at(self.root)
+        return self._store
+
+    def changed(self, dir: Any, client: Any, strict: Any) -> Settings:
+        """The same with some of it changed."""
+        return Settings(
+            self.root if dir is UNCHANGED else absolute(dir),
+            self.client if client is UNCHANGED else client,
+            self.strict if strict is UNCHANGED else strict,
+        )
+
+
+_in_force: ContextVar[Settings | None] = ContextVar("kachery_settings", default=None)
+_configured: Settings | None = None
+_of_environment: tuple[str | None, Settings] | None = None
+_stores: dict[str, Store] = {}
+
+
+def absolute(dir: str | os.PathLike[str]) -> str:
+    """The path of a store's folder in one form."""
+    return os.path.abspath(os.path.expanduser(os.fspath(dir)))
+
+
+def store_at(root: str) -> Store:
+    """The store in a folder; one object for each folder, so that it remembers what it checked."""
+    store = _stores.get(root)
+    if store is None:
+        store = _stores[root] = Store(root)
+    return store
+
+
+def current() -> Settings:
+    """The settings in force here: of the innermost `using`, else of `configure`, else the default."""
+    global _of_environment
+    settings = _in_force.get() or _configured
+    if settings is not None:
+        return settings
+    dir = os.environ.get("KACHERY_DIR")
+    if _of_environment is None or _of_environment[0] != dir:
+        _of_environment = (dir, Settings(absolute(default_root())))
+    return _of_environment[1]
+
+
+@contextmanager
+def using(
+    *, dir: Any = UNCHANGED, client: Any = UNCHANGED, strict: Any = UNCHANGED
+) -> Iterator[None]:
+    """Settings for a with-block.
+
+    dir: the folder of the store. client: a `distributed.Client` on which jobs run, or None to run
+    them in this process even though there is one. strict: hash arguments of any size again after a
+    run, to see whether the task changed them.
+    """
+    with applied(current().changed(dir, client, strict)):
+        yield
+
+
+@contextmanager
+def applied(settings: Settings) -> Iterator[None]:
+    """These settings for a with-block."""
+    reset = _in_force.set(settings)
+    try:
+        yield
+    finally:
+        _in_force.reset(reset)
+
+
+def configure(*, dir: Any = UNCHANGED, client: Any = UNCHANGED, strict: Any = UNCHANGED) -> None:
+    """Settings for the rest of the program; arguments as for `using`."""
+    global _configured
+    _configured = (_configured or current()).changed(dir, client, strict)
+
+
+def client_in_force(settings: Settings) -> Any:
+    """The Dask client to use, or None to run jobs in this process."""
+    if settings.client is not AT_HAND:
+        return settings.client
+    if "distributed" not in sys.modules:
+        return None
+    from distributed import Client
+
+    try:
+        return Client.current(allow_global=True)
+    except ValueError:
+        return None

@@ -1,0 +1,243 @@
+"""Value to bytes: the canonical encoding of docs/formats/value.md.
+
+Plain nested data goes through msgpack in one call; everything else is walked here, so that large
+buffers become blobs of their own and an error can name the place.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import msgpack
+
+from kachery_store.digest import blake3_bytes
+
+from ..errors import CannotEncode
+from ..names import class_name
+from . import ext
+from .registry import Buffer, Codec, Fields, codec_of
+
+PREFIX = (
+    b"\xc1kv1"  # 0xc1 never occurs in msgpack, so an encoding cannot be taken for anything else
+)
+BLOB_FROM = 65_536  # buffers of this size and more are blobs of their own; part of the format
+MAX_DEPTH = 200
+MAX_SIZE = 1 << 30  # of the encoding without its blobs
+
+_SCALARS = frozenset((type(None), bool, int, float, str))
+_PLAIN = _SCALARS | {bytes, list, dict}
+_MAX_PLAIN_NODES = 20_000_000
+
+
+@dataclass(slots=True)
+class Blob:
+    """A large buffer of a value: its BLAKE3 digest and the memory that has it."""
+
+    digest: bytes
+    memory: memoryview
+
+
+@dataclass
+class Encoded:
+    """An encoded value. `classes` are the classes whose instances are in it."""
+
+    data: bytes
+    blobs: list[Blob] = field(default_factory=list)
+    classes: dict[str, type] = field(default_factory=dict)
+
+    @cached_property
+    def address(self) -> bytes:
+        """The 32-byte digest of the encoding: the number that names the value everywhere."""
+        return blake3_bytes(self.data)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the encoding and of its blobs."""
+        return len(self.data) + sum(blob.memory.nbytes for blob in self.blobs)
+
+
+def encode(value: Any) -> Encoded:
+    """The canonical encoding of a value; CannotEncode names the place of what has none."""
+    return Encoder().encode(value)
+
+
+class Encoder:
+    """One encoding in progress.
+
+    `special` gives, for exact types, functions from (value, encoder) to the bytes that stand for the
+    value; this is how a job stands for its result.
+    """
+
+    def __init__(self, special: dict[type, Callable[[Any, Encoder], bytes]] | None = None) -> None:
+        self.special = special or {}
+        self.blobs: list[Blob] = []
+        self.classes: dict[str, type] = {}
+        self._open: set[int] = set()  # the containers that the walk is inside of
+        self._packed: dict[int, bytes] | None = None  # by identity, once sharing is suspected
+        self._packer = msgpack.Packer(
+            strict_types=True, unicode_errors="surrogatepass", default=_large_integer
+        )
+
+    def encode(self, value: Any) -> Encoded:
+        """Encode one value."""
+        try:
+            data = PREFIX + self.pack(value)
+        except RecursionError:
+            raise CannotEncode("it is nested too deeply for this Python's stack") from None
+        if len(data) > MAX_SIZE:
+            raise _too_large()
+        return Encoded(data, self.blobs, self.classes)
+
+    def pack(self, value: Any) -> bytes:
+        """The encoding of a value inside another one (without the prefix)."""
+        kind = type(value)
+        if kind in _SCALARS:
+            return self._msgpack(value)
+        if kind is bytes:
+            return self._pack_buffer(memoryview(value), ext.BYTES_BLOB)
+        if kind is Buffer:
+            return self._pack_buffer(value.memory, ext.BUFFER_BLOB)
+        if (kind is list or kind is dict) and self._packed is None and self._is_plain(value):
+            return self._msgpack(value)
+        if kind in self.special:
+            return self.special[kind](value, self)
+        return self._pack_container(value, kind)
+
+    def _pack_container(self, value: Any, kind: type) -> bytes:
+        identity = id(value)
+        if self._packed is not None and identity in self._packed:
+            return self._packed[identity]
+        if identity in self._open:
+            raise CannotEncode("it contains itself, and a value must end somewhere")
+        if len(self._open) >= MAX_DEPTH:
+            raise CannotEncode(f"it is nested more than {MAX_DEPTH} levels deep")
+        self._open.add(identity)
+        try:
+            data = self._pack_members(value, kind)
+        finally:
+            self._open.discard(identity)
+        if len(data) > MAX_SIZE:
+            raise _too_large()
+        if self._packed is not None:
+            self._packed[identity] = data
+        return data
+
+    def _pack_members(self, value: Any, kind: type) -> bytes:
+        if kind is list:
+            return self._pack_list(value)
+        if kind is dict or kind is Fields:
+            return self._pack_dict(value, attributes=kind is Fields)
+        if kind is tuple:
+            return self.extension(ext.TUPLE, self._pack_list(value))
+        if kind is set:
+            return self.extension(ext.SET, self._pack_unordered(value))
+        if kind is frozenset:
+            return self.extension(ext.FROZENSET, self._pack_unordered(value))
+        codec = codec_of(kind)
+        if codec is None:
+            raise CannotEncode(
+                f"objects of type {kind.__module__}.{kind.__qualname__} have no encoding. Pass what"
+                " it is made of instead, leave the argument out of the identity with"
+                " ignore=(...), or give the type an encoding with kachery.register"
+            )
+        return self._pack_typed(value, codec)
+
+    def _pack_list(self, items: Any) -> bytes:
+        pieces = [self._array(len(items))]
+        for position, item in enumerate(items):
+            try:
+                pieces.append(self.pack(item))
+            except CannotEncode as error:
+                raise error.inside(f"[{position}]") from error.__cause__
+        return b"".join(pieces)
+
+    def _pack_dict(self, items: dict[Any, Any], *, attributes: bool) -> bytes:
+        pieces = [self._packer.pack_map_header(len(items))]
+        for name, item in items.items():
+            try:
+                pieces.append(self.pack(name))
+                pieces.append(self.pack(item))
+            except CannotEncode as error:
+                place = f".{name}" if attributes else f"[{_short(name)}]"
+                raise error.inside(place) from error.__cause__
+        return b"".join(pieces)
+
+    def _pack_unordered(self, items: Any) -> bytes:
+        try:
+            packed = sorted(self.pack(item) for item in items)
+        except CannotEncode as error:
+            raise error.inside("{...}") from error.__cause__
+        return self._array(len(packed)) + b"".join(packed)
+
+    def _pack_typed(self, value: Any, codec: Codec) -> bytes:
+        parts = codec.encode(value)
+        pieces = [self._array(len(parts) + 1), self._msgpack(codec.name)]
+        if codec.name.startswith("class."):
+            self.classes[class_name(type(value))] = type(value)
+        pieces.extend(self.pack(part) for part in parts)
+        return self.extension(ext.TYPED, b"".join(pieces))
+
+    def _pack_buffer(self, memory: memoryview, code: int) -> bytes:
+        if memory.nbytes < BLOB_FROM:
+            return self._msgpack(bytes(memory))
+        digest = blake3_bytes(memory)
+        self.blobs.append(Blob(digest, memory))
+        return self.extension(code, digest + memory.nbytes.to_bytes(8, "big"))
+
+    def _msgpack(self, value: Any) -> bytes:
+        try:
+            packed: bytes = self._packer.pack(value)
+        except (ValueError, OverflowError, MemoryError) as error:
+            raise CannotEncode(f"it is too large for one encoding ({error})") from error
+        return packed
+
+    def _array(self, length: int) -> bytes:
+        header: bytes = self._packer.pack_array_header(length)
+        return header
+
+    def extension(self, code: int, payload: bytes) -> bytes:
+        """An extension value of msgpack, as the format uses them (see ext)."""
+        return self._msgpack(msgpack.ExtType(code, payload))
+
+    def _is_plain(self, value: Any) -> bool:
+        """Whether a container holds nothing but what msgpack encodes exactly as the format says.
+
+        All objects of one level of nesting are looked at together, at the speed of C.
+        """
+        level = [value]
+        nodes = 0
+        for _ in range(MAX_DEPTH):
+            kinds = set(map(type, level))
+            nodes += len(level)
+            if not kinds <= _PLAIN:
+                return False
+            if nodes > _MAX_PLAIN_NODES:
+                self._packed = {}
+                return False
+            if bytes in kinds and any(type(x) is bytes and len(x) >= BLOB_FROM for x in level):
+                return False
+            level = gc.get_referents(*level) if kinds & {list, dict} else []
+            if not level:
+                return True
+        return False
+
+
+def _large_integer(value: Any) -> msgpack.ExtType:
+    # msgpack asks only for integers beyond 64 bits: all other types were looked at before.
+    size = value.bit_length() // 8 + 1
+    return msgpack.ExtType(ext.INTEGER, value.to_bytes(size, "big", signed=True))
+
+
+def _short(name: Any) -> str:
+    text = repr(name) if type(name) in _SCALARS else type(name).__name__
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+def _too_large() -> CannotEncode:
+    return CannotEncode(
+        f"its encoding is larger than {MAX_SIZE >> 30} GiB (arrays and bytes not counted)"
+    )

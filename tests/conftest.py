@@ -1,0 +1,110 @@
+"""Shared fixtures. Real parts only: real folders, real processes, a real Dask cluster."""
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+import kachery
+
+FULL = os.environ.get("KACHERY_TEST_FULL") == "1"
+
+
+def count(full, usual):
+    """A count named by an issue: all of it in `make test-full`, less in `make test`."""
+    return full if FULL else usual
+
+
+@pytest.fixture(autouse=True)
+def store_dir(tmp_path, monkeypatch):
+    """Every test has a store of its own, also in the processes it starts."""
+    folder = tmp_path / "store"
+    monkeypatch.setenv("KACHERY_DIR", str(folder))
+    return folder
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A folder for modules that a test writes, importable here and in child processes."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(str(folder))
+    path = os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+    monkeypatch.setenv("PYTHONPATH", path)
+    before = set(sys.modules)
+    yield folder
+    for name in set(sys.modules) - before:
+        file = getattr(sys.modules[name], "__file__", None)
+        if file and file.startswith(str(folder)):
+            del sys.modules[name]
+
+
+def write(path, text):
+    """Write a source file, and make sure that its time differs from the last version's."""
+    path = Path(path)
+    old = path.stat().st_mtime_ns if path.exists() else 0
+    path.write_text(textwrap.dedent(text))
+    if old:
+        os.utime(path, ns=(old + 2_000_000_000,) * 2)
+    return path
+
+
+def run_python(code, *args, env=None, check=True, python=sys.executable, **options):
+    """Run a program text in a fresh interpreter; returns the completed process."""
+    return subprocess.run(
+        [python, "-c", textwrap.dedent(code), *map(str, args)],
+        env={**os.environ, **(env or {})},
+        check=check,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=None if check else subprocess.PIPE,
+        timeout=240,
+        **options,
+    )
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    """A cluster with two worker processes."""
+    from distributed import LocalCluster
+
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0", host="127.0.0.1"
+    ) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def client(cluster):
+    from distributed import Client
+
+    with Client(cluster) as client:
+        yield client
+
+
+@pytest.fixture
+def calls(tmp_path):
+    """Counts runs of tasks, in whatever process: tasks append a line to this file."""
+    return Calls(tmp_path / "calls")
+
+
+class Calls:
+    def __init__(self, path):
+        self.path = str(path)
+
+    @property
+    def count(self):
+        return len(Path(self.path).read_text().splitlines()) if os.path.exists(self.path) else 0
+
+
+def note_call(path):
+    """Append one line atomically."""
+    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(fd, b"call\n")
+    os.close(fd)
+
+
+__all__ = ["FULL", "count", "kachery", "note_call", "run_python", "write"]

@@ -1,0 +1,327 @@
+"""Fingerprints: what counts as code, and what does not."""
+
+import importlib
+import logging
+import subprocess
+import sys
+
+import pytest
+from conftest import run_python, write
+
+import kachery
+from kachery_tasks.code import fingerprint_of
+
+BASE = """
+import math
+import numpy as np
+
+RATE = 3
+
+def helper(x):
+    return x * RATE
+
+def f(x, y=2):
+    return helper(x) + math.sqrt(y) + np.abs(x)
+"""
+
+
+def fingerprint(project, text, name="f", module="fingerprinted"):
+    write(project / f"{module}.py", text)
+    importlib.invalidate_caches()
+    sys.modules.pop(module, None)
+    return fingerprint_of(getattr(importlib.import_module(module), name)).digest
+
+
+SAME = {
+    "comment": BASE.replace("def f", "# a comment\ndef f"),
+    "docstring": BASE.replace("    return helper", '    """What it does."""\n    return helper'),
+    "position": "\n\n\nUNUSED = 1\n" + BASE,
+    "blank lines": BASE.replace("    return helper", "\n\n    return helper"),
+    "formatting": BASE.replace("helper(x) + math", "(helper( x )\n        + math").replace(
+        "np.abs(x)", "np.abs(x))"
+    ),
+    "annotations": BASE.replace("def f(x, y=2)", "def f(x: int, y: 'float' = 2) -> float"),
+    "an unused helper": BASE + "\n\ndef other(x):\n    return x\n",
+    "helper's docstring": BASE.replace("    return x *", '    "doc"\n    return x *'),
+}
+DIFFERENT = {
+    "constant in body": BASE.replace("helper(x) +", "helper(x) + 1 +"),
+    "type of constant": BASE.replace("RATE = 3", "RATE = 3.0"),
+    "default": BASE.replace("y=2", "y=3"),
+    "type of default": BASE.replace("y=2", "y=2.0"),
+    "expression": BASE.replace("+ math", "- math"),
+    "helper": BASE.replace("x * RATE", "x / RATE"),
+    "module constant": BASE.replace("RATE = 3", "RATE = 4"),
+    "other function of a library": BASE.replace("np.abs", "np.square"),
+    "parameter name": BASE.replace("def f(x, y=2)", "def f(z, y=2)").replace(
+        "helper(x) + math.sqrt(y) + np.abs(x)", "helper(z) + math.sqrt(y) + np.abs(z)"
+    ),
+    "boolean for one": BASE.replace("RATE = 3", "RATE = True"),
+}
+
+
+@pytest.mark.parametrize("case", SAME)
+def test_what_does_not_count(project, case):
+    assert fingerprint(project, BASE) == fingerprint(project, SAME[case])
+
+
+@pytest.mark.parametrize("case", DIFFERENT)
+def test_what_counts(project, case):
+    assert fingerprint(project, BASE) != fingerprint(project, DIFFERENT[case])
+
+
+def test_helpers_of_other_modules_count(project):
+    write(project / "helpers_a.py", "def g(x):\n    return x\n")
+    for text in (
+        "import helpers_a\ndef f(x):\n    return helpers_a.g(x)\n",
+        "from helpers_a import g\ndef f(x):\n    return g(x)\n",
+        "def f(x):\n    from helpers_a import g\n    return g(x)\n",
+        "def f(x):\n    import helpers_a\n    return helpers_a.g(x)\n",
+        "import helpers_a\nclass C:\n    def m(self, x):\n        return helpers_a.g(x)\ndef f(x):\n    return C().m(x)\n",
+        "import functools, helpers_a\np = functools.partial(helpers_a.g, 1)\ndef f(x):\n    return p()\n",
+        "import functools, helpers_a\n@functools.lru_cache\ndef h(x):\n    return helpers_a.g(x)\ndef f(x):\n    return h(x)\n",
+        "import helpers_a\ndef f(x):\n    return [(lambda z: helpers_a.g(z))(y) for y in x]\n",
+        "import helpers_a\nclass B:\n    def m(self, x):\n        return helpers_a.g(x)\nclass C(B):\n    pass\ndef f(x):\n    return C().m(x)\n",
+        "def make():\n    import helpers_a\n    return lambda x: helpers_a.g(x)\nf = make()\n",
+        "import helpers_a\ndef f(x):\n    return getattr(helpers_a, 'g')(x)\n",
+        "import helpers_a\nTABLE = {'a': 1}\nf2 = staticmethod(helpers_a.g)\ndef f(x, g=helpers_a.g):\n    return g(x)\n",
+    ):
+        write(project / "helpers_a.py", "def g(x):\n    return x\n")
+        sys.modules.pop("helpers_a", None)
+        before = fingerprint(project, text)
+        write(project / "helpers_a.py", "def g(x):\n    return x + 1\n")
+        sys.modules.pop("helpers_a", None)
+        assert fingerprint(project, text) != before, text
+
+
+def test_closures_factories_and_lambdas_on_one_line():
+    def make(n):
+        def inner(x):
+            return x + n
+
+        return inner
+
+    assert fingerprint_of(make(1)).digest != fingerprint_of(make(2)).digest
+    assert fingerprint_of(make(1)).digest == fingerprint_of(make(1)).digest
+    a, b = (lambda x: x + 1), (lambda x: x + 2)
+    c, d = (lambda x: x.real), (lambda x: x.imag)
+    assert len({fingerprint_of(f).digest for f in (a, b, c, d)}) == 4
+
+
+def test_version_replaces_the_source_but_not_defaults_and_closure():
+    def make(n, body):
+        if body == 1:
+            return lambda x, y=1: x + n
+        return lambda x, y=1: x - n
+
+    def digest(n, body, version, default=1):
+        function = make(n, body)
+        function.__defaults__ = (default,)
+        return fingerprint_of(function, version=version).digest
+
+    assert digest(1, 1, "2") == digest(1, 2, "2")
+    assert len({digest(1, 1, "2"), digest(2, 1, "2"), digest(1, 1, "3"), digest(1, 1, "2", 5)}) == 4
+    assert digest(1, 1, None) != digest(1, 2, None)
+
+
+def test_ordinary_globals_work_without_a_word(project):
+    text = """
+    import logging, re, threading, functools
+    import numpy as np
+    log = logging.getLogger(__name__)
+    LOCK = threading.Lock()
+    PATTERN = re.compile("a+")
+    TABLE = {"a": np.arange(3), "b": [1, {2}]}
+    def f(x):
+        with LOCK:
+            log.debug("%s", x)
+        return PATTERN.match(x), TABLE["a"], __name__
+    """
+    before = fingerprint(project, text)
+    assert before == fingerprint(project, text)
+    assert before != fingerprint(project, text.replace("a+", "b+"))
+    assert before != fingerprint(project, text.replace("arange(3)", "arange(4)"))
+    assert before == fingerprint(project, text.replace("__name__)", "'other')"))
+
+
+def test_mutable_globals_count_by_content(project):
+    write(project / "with_table.py", "TABLE = {'a': 1}\ndef f(x):\n    return TABLE[x]\n")
+    import with_table
+
+    task = kachery.task(with_table.f)
+    assert task("a") == 1
+    with_table.TABLE["a"] = 2
+    assert task("a") == 2
+    with_table.TABLE = {"a": 3}
+    assert task("a") == 3
+    with_table.TABLE = {"a": 1}
+    assert task("a") == 1
+
+
+def test_redefined_and_monkeypatched_code_is_noticed(project):
+    write(
+        project / "patched.py",
+        """
+        class Model:
+            rate = 2
+            def predict(self, x):
+                return x * self.rate
+        def helper(x):
+            return Model().predict(x)
+        def f(x):
+            return helper(x)
+        """,
+    )
+    import patched
+
+    task = kachery.task(patched.f)
+    assert task(3) == 6
+    patched.Model.rate = 3
+    assert task(3) == 9
+    patched.Model.predict = lambda self, x: -x
+    assert task(3) == -3
+    patched.helper = lambda x: "new"
+    assert task(3) == "new"
+    del patched.helper
+    with pytest.raises(NameError):
+        task(3)
+    patched.f.__code__ = (lambda x: "other code").__code__
+    assert task(3) == "other code"
+
+
+def test_code_of_classes_among_the_arguments_counts(project):
+    text = """
+    import dataclasses
+    @dataclasses.dataclass
+    class Model:
+        rate: int
+        def predict(self, x):
+            return x * self.rate
+    """
+    write(project / "models.py", text)
+    import models
+
+    @kachery.task
+    def applied(model, x):
+        return model.predict(x)
+
+    assert applied(models.Model(2), 3) == 6
+    models.Model.predict = lambda self, x: x + self.rate
+    assert applied(models.Model(2), 3) == 5
+
+    @kachery.task
+    def made(rate):
+        return [models.Model(rate)]
+
+    @kachery.task
+    def applied_to_first(items, x):
+        return items[0].predict(x)
+
+    direct = applied_to_first.job([models.Model(2)], 3)
+    through = applied_to_first.job(made.job(2), 3)
+    assert through.result() == 5
+    assert through.id == direct.id
+
+
+def test_what_cannot_be_identified_is_refused_by_name(project):
+    write(
+        project / "refused.py",
+        """
+        class Thing:
+            pass
+        CONNECTION = Thing()
+        def f(x):
+            return CONNECTION
+        """,
+    )
+    import refused
+
+    with pytest.raises(kachery.CannotFingerprint, match=r"'CONNECTION'.*f.*version="):
+        kachery.task(refused.f)(1)
+    assert kachery.task(version="1")(refused.f).job(1).id
+
+
+def test_decorated_functions_are_followed(project):
+    text = """
+    import functools
+    def loud(g):
+        @functools.wraps(g)
+        def inner(*args):
+            return g(*args)
+        return inner
+    @loud
+    def f(x):
+        return x + 1
+    """
+    before = fingerprint(project, text)
+    assert before != fingerprint(project, text.replace("x + 1", "x + 2"))
+    assert before != fingerprint(project, text.replace("return g(*args)", "return -g(*args)"))
+
+
+def test_other_tasks_are_followed(project):
+    text = """
+    import kachery
+    @kachery.task
+    def inner(x):
+        return x + 1
+    def f(x):
+        return inner(x)
+    """
+    assert fingerprint(project, text) != fingerprint(project, text.replace("x + 1", "x + 2"))
+
+
+def test_without_source_the_bytecode_counts():
+    namespace = {"__name__": "__main__"}
+    exec("def f(x):\n    return x + 1\ndef g(x):\n    return x + 2\n", namespace)
+    with pytest.warns(kachery.SourceWarning, match="bytecode"):
+        first = fingerprint_of(namespace["f"]).digest
+    with pytest.warns(kachery.SourceWarning):
+        assert fingerprint_of(namespace["g"]).digest != first
+
+
+def test_a_module_edited_while_the_old_code_runs(project):
+    path = write(project / "edited.py", "def f(x):\n    return 'old'\n")
+    import edited
+
+    old = fingerprint_of(edited.f).digest
+    write(path, "def f(x):\n    return 'new'\n")
+    with pytest.warns(kachery.SourceWarning):
+        assert fingerprint_of(edited.f).digest != old  # not believed; and not taken for the new
+    importlib.reload(edited)
+    new = fingerprint_of(edited.f).digest
+    assert new != old
+    write(path, "\n\n# moved\ndef f(x):\n    return 'new'\n")
+    assert fingerprint_of(edited.f).digest == new  # the same code elsewhere is believed
+
+
+def test_names_of_scripts_and_modules(project):
+    write(
+        project / "script.py",
+        """
+        import kachery
+        @kachery.task
+        def f(x):
+            return x
+        if __name__ == "__main__":
+            print(f.job(1).task, f.job(1).id)
+        """,
+    )
+    as_script = subprocess.run(
+        [sys.executable, project / "script.py"], capture_output=True, text=True, check=True
+    )
+    as_module = run_python("import script; print(script.f.job(1).task, script.f.job(1).id)")
+    with_m = subprocess.run(
+        [sys.executable, "-m", "script"], capture_output=True, text=True, check=True
+    )
+    assert as_script.stdout == as_module.stdout == with_m.stdout
+    assert as_script.stdout.startswith("script:f ")
+
+
+def test_loggers_are_inert():
+    log = logging.getLogger("x")
+
+    def f(x):
+        log.info(x)
+        return x
+
+    assert fingerprint_of(f).digest

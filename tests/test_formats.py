@@ -1,0 +1,133 @@
+"""The persisted formats: golden vectors, versions, layout, and the same on every Python."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import vectors
+from conftest import run_python
+
+import kachery
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_golden_vectors():
+    assert vectors.differences() == []
+
+
+def interpreters():
+    """Other supported Pythons of this machine: {version: path}."""
+    found = {}
+    folders = os.environ.get("PATH", "").split(os.pathsep)
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    folders += sorted(str(p / "bin") for p in pyenv.glob("3.*")) if pyenv.exists() else []
+    for version in ("3.11", "3.12", "3.13"):
+        for folder in folders:
+            path = Path(folder, f"python{version}")
+            if path.exists() and _runs(path, version):
+                found.setdefault(version, path)
+    return found
+
+
+def _runs(path, version):
+    done = subprocess.run(
+        [path, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"],
+        capture_output=True,
+        text=True,
+    )
+    return done.stdout.strip() == version
+
+
+def environment(version, path):
+    """An environment of that Python with what the formats need; made once."""
+    if f"{sys.version_info[0]}.{sys.version_info[1]}" == version:
+        return sys.executable
+    folder = ROOT / f".venv-{version}"
+    ready = folder / ".ready"
+    if not ready.exists():
+        subprocess.run([path, "-m", "venv", folder], check=True)
+        needs = ["numpy", "pandas", "msgpack", "blake3", "cloudpickle", "tqdm", "tzdata"]
+        subprocess.run([folder / "bin/pip", "install", "-q", *needs], check=True)
+        ready.touch()
+    return str(folder / "bin/python")
+
+
+@pytest.mark.parametrize("version", ["3.11", "3.12", "3.13"])
+def test_golden_vectors_on_every_python(version):
+    path = interpreters().get(version)
+    if path is None:
+        pytest.skip(f"Python {version} is not on this machine: its vectors were NOT checked")
+    python = environment(version, path)
+    done = subprocess.run(
+        [python, "-W", "error", ROOT / "tests/vectors.py"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert version in done.stdout
+
+
+def test_job_ids_do_not_depend_on_the_hash_seed():
+    code = """
+    import sys; sys.path.insert(0, "tests")
+    import vectors, kachery
+    from kachery_tasks.decorators import task
+    module = vectors._module(vectors.FUNCTIONS["f with helper"])
+    f = task(module.f)
+    print(f.job({"a": {"x", "y", "z"}, "b": frozenset("abc")}).id, f.job([{1, "1", None}]).id)
+    """
+    ids = {
+        run_python(code, env={"PYTHONHASHSEED": str(seed)}, cwd=ROOT).stdout for seed in range(4)
+    }
+    assert len(ids) == 1 and len(ids.pop().split()) == 2
+
+
+def test_layout_version_is_written_and_a_newer_store_is_refused(store_dir):
+    kachery.store_text("x")
+    layout = store_dir / "layout.json"
+    assert json.loads(layout.read_text()) == {"kachery": "store", "layout": 1}
+    layout.chmod(0o644)
+    layout.write_text('{"kachery": "store", "layout": 2}')
+    done = run_python("import kachery; kachery.store_text('y')", check=False)
+    assert "StoreTooNew" in done.stderr and "layout 2" in done.stderr
+    layout.write_text("nonsense")
+    done = run_python("import kachery; kachery.store_text('y')", check=False)
+    assert "StoreUnavailable" in done.stderr and "damaged" in done.stderr
+
+
+def test_a_record_of_a_later_version_is_refused(store_dir):
+    import msgpack
+
+    from kachery_store.digest import blake3_bytes
+    from kachery_tasks.record import MAGIC, Record
+
+    body = msgpack.packb({"new": "fields"})
+    digest = blake3_bytes(msgpack.packb([MAGIC, 2, body]))
+    with pytest.raises(kachery.StoreTooNew, match="version 2"):
+        Record.from_bytes(msgpack.packb([MAGIC, 2, body, digest, []]), "ab" * 32)
+
+
+def test_a_record_with_more_than_we_know_is_read(store_dir):
+    import msgpack
+
+    from kachery_store.digest import blake3_bytes
+    from kachery_tasks.record import MAGIC, Record
+
+    vector = json.loads((ROOT / "docs/formats/vectors/record.json").read_text())[0]
+    _, _, body, _, _ = msgpack.unpackb(bytes.fromhex(vector["file"]))
+    fields = {**msgpack.unpackb(body), "cpu_seconds": 1.5}
+    body = msgpack.packb(fields)
+    digest = blake3_bytes(msgpack.packb([MAGIC, 1, body]))
+    data = msgpack.packb([MAGIC, 1, body, digest, [{"key": b"", "signature": b""}], "more"])
+    assert Record.from_bytes(data, vector["job_id"]).task == "golden:f"
+
+
+def test_a_store_of_kachery_2_is_taken_over(store_dir):
+    (store_dir / "sha1").mkdir(parents=True)
+    kachery.store_text("x")
+    assert (store_dir / "layout.json").exists()

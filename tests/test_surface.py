@@ -1,0 +1,115 @@
+"""The public surface: light to import, documented, and the command line."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from conftest import run_python
+
+import kachery
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_import_is_light():
+    loaded = run_python("import sys, kachery; print(*sys.modules)").stdout.split()
+    heavy = {
+        "dask",
+        "distributed",
+        "fsspec",
+        "pandas",
+        "cryptography",
+        "zarr",
+        "numpy",
+        "s3fs",
+        "click",
+    }
+    assert not heavy & set(loaded)
+
+
+def test_a_hit_of_plain_values_is_light():
+    code = """
+    import sys, kachery
+    @kachery.task(version="1")
+    def f(x):
+        return {"a": [x, (1, 2)]}
+    f(1); f(1); f.map([1, 2])
+    print(*sys.modules)
+    """
+    loaded = run_python(code).stdout.split()
+    assert not {"dask", "distributed", "fsspec", "pandas", "numpy"} & set(loaded)
+
+
+def test_every_public_name_is_documented():
+    undocumented = [
+        name
+        for name in kachery.__all__
+        if name != "__version__" and not (getattr(kachery, name).__doc__ or "").strip()
+    ]
+    assert undocumented == []
+    readme = (ROOT / "README.md").read_text() + (ROOT / "docs/reference.md").read_text()
+    assert [name for name in kachery.__all__ if name not in readme] == []
+
+
+@kachery.task
+def shrunk(image, *, factor):
+    return image[::factor]
+
+
+def kachery_command(*args):
+    command = os.path.join(os.path.dirname(sys.executable), "kachery")
+    return subprocess.run([command, *args], capture_output=True, text=True, timeout=120)
+
+
+def test_jobs_and_show():
+    shrunk(np.zeros((100, 100)), factor=2)
+    shrunk("text", factor=3)
+    table = kachery_command("jobs").stdout
+    assert table.splitlines()[0].split() == ["JOB", "TASK", "WHEN", "TOOK", "SIZE"]
+    assert table.count("test_surface:shrunk") == 2
+    newest = shrunk.job("text", factor=3)
+    assert table.splitlines()[1].startswith(newest.id[:12])
+    assert kachery_command("jobs", "--task", "other").stdout.count("\n") == 1
+    assert kachery_command("jobs", "--task", "shrunk", "--limit", "1").stdout.count("shrunk") == 1
+    rows = [json.loads(line) for line in kachery_command("jobs", "--json").stdout.splitlines()]
+    assert [row["job_id"] for row in rows][0] == newest.id and rows[1]["result"]["size"] > 40_000
+    shown = kachery_command("show", newest.id[:10]).stdout
+    assert f"job://{newest.id}" in shown and "factor = 3" in shown and "image = 'text'" in shown
+    as_json = json.loads(kachery_command("show", newest.uri, "--json").stdout)
+    assert as_json["task"] == "test_surface:shrunk" and as_json["result"]["type"] == "str"
+
+
+def test_jobs_that_are_not_there():
+    assert kachery_command("jobs").stdout.count("\n") == 1
+    failed = kachery_command("show", "abc")
+    assert failed.returncode == 1
+    assert failed.stderr.startswith("kachery: no job abc") and "kachery jobs" in failed.stderr
+    for i in range(40):
+        shrunk([i], factor=1)
+    failed = kachery_command("show", "")
+    assert failed.returncode == 1 and "more digits" in failed.stderr
+
+
+def test_jobs_is_quick_with_20000():
+    """Not a timing: the command may take its time limit, and no longer, for 20,000 jobs."""
+    code = """
+    import kachery
+    @kachery.task(version="1")
+    def f(i):
+        return i
+    for i in range(20_000):
+        f(i)
+    """
+    run_python(code)
+    done = kachery_command("jobs", "--limit", "5")
+    assert done.stdout.count("\n") == 6 and "5 of 20000 jobs" in done.stderr
+
+
+def test_help_names_every_command():
+    text = kachery_command("--help").stdout
+    assert "jobs" in text and "show" in text and "Traceback" not in text
+    assert "Example" in kachery_command("jobs", "--help").stdout
+    assert kachery_command("--version").stdout.strip().endswith(kachery.__version__)

@@ -1,0 +1,403 @@
+"""Tasks as a user meets them, in one process."""
+
+import asyncio
+import threading
+import warnings
+from concurrent.futures import CancelledError
+
+import numpy as np
+import pytest
+from conftest import note_call
+
+import kachery
+
+
+@kachery.task
+def scaled(x, factor=2, *, path=None):
+    if path is not None:
+        note_call(path)
+    return x * factor
+
+
+@kachery.task
+def total(items):
+    return sum(float(np.sum(item)) for item in items)
+
+
+@kachery.task
+def summed(a, *, b):
+    return a + b
+
+
+@kachery.task
+def failing(x):
+    raise ZeroDivisionError(f"no {x}")
+
+
+@kachery.task(ignore="path")
+def counted(x, path):
+    note_call(path)
+    return [x]
+
+
+def test_computed_once(calls):
+    assert scaled(3, path=calls.path) == 6
+    assert scaled(3, path=calls.path) == 6
+    assert calls.count == 1
+
+
+def test_ways_to_write_a_call_are_one_job():
+    ids = {scaled.job(3).id, scaled.job(3, 2).id, scaled.job(x=3).id, scaled.job(factor=2, x=3).id}
+    assert len(ids) == 1
+    assert scaled.job(3, 3).id not in ids
+
+
+def test_wrong_calls_are_type_errors():
+    for call in (lambda: scaled(), lambda: scaled(1, x=2), lambda: scaled(1, y=2)):
+        with pytest.raises(TypeError, match="scaled"):
+            call()
+    with pytest.raises(TypeError, match="scaled"):
+        scaled(1, 2, 3)
+
+
+def test_variadic_functions():
+    @kachery.task
+    def collected(a, /, *rest, b=1, **others):
+        return a, rest, b, others
+
+    assert collected(1, 2, 3, b=4, z=5, y=6) == (1, (2, 3), 4, {"y": 6, "z": 5})
+    assert collected.job(1, z=5, y=6).id == collected.job(1, y=6, z=5).id
+    assert collected.job(1, 2).id != collected.job(1, (2,)).id
+
+
+def test_ignored_arguments_do_not_count(calls, tmp_path):
+    assert counted(1, calls.path) == [1]
+    assert counted(1, str(tmp_path / "elsewhere")) == [1]
+    assert calls.count == 1
+    with pytest.raises(ValueError, match="colour"):
+        kachery.task(ignore=("colour",))(lambda x: x)
+
+
+def test_a_task_has_the_function_s_face():
+    assert scaled.__name__ == "scaled" and "scaled" in repr(scaled)
+    assert scaled.job(1).task == "test_tasks:scaled"
+
+
+def test_jobs_as_arguments():
+    first = scaled.job(np.arange(4.0))
+    second = total.job([first, first])
+    assert second.id is None and second.key
+    assert second.result() == 24.0
+    assert second.id is not None and second.status == "finished" and second.cached
+    # early cutoff: the id depends on what the inputs are, not on how they came about
+    plain = total.job([np.arange(4.0) * 2, np.arange(4.0) * 2])
+    assert plain.id == second.id and plain.key != total.job([first, first]).key
+
+
+def test_a_plain_call_takes_jobs_too():
+    assert total([scaled.job(2), 5]) == 9.0
+
+
+def test_jobs_in_places_where_they_cannot_stand():
+    with pytest.raises(kachery.CannotEncode, match="lists, tuples"):
+        total.job({scaled.job(1)})
+
+
+def test_map_and_gather():
+    jobs = scaled.map([1, 2, 3], factor=5)
+    assert kachery.gather(jobs) == [5, 10, 15]
+    more = [summed.job(job, b=other) for job in jobs for other in (1, 2)]
+    assert kachery.gather(more) == [6, 7, 11, 12, 16, 17]
+    assert scaled.map([1], [2, 3])[0].result() == 2
+
+
+def test_a_long_chain_of_jobs():
+    job = scaled.job(0.0)
+    for _ in range(500):
+        job = summed.job(job, b=1)
+    assert job.result() == 500.0
+
+
+def test_gather_says_what_it_takes():
+    with pytest.raises(TypeError, match="jobs"):
+        kachery.gather([1])
+
+
+def test_equal_jobs_of_one_gather_run_once(calls):
+    jobs = [scaled.job(7, path=calls.path) for _ in range(5)]
+    assert kachery.gather(jobs) == [14] * 5
+    assert calls.count == 1
+
+
+def test_an_exception_reaches_the_caller_and_is_not_kept():
+    with pytest.raises(ZeroDivisionError, match="no 1"):
+        failing(1)
+    job = failing.submit(1)
+    assert isinstance(job.exception(), ZeroDivisionError)
+    assert job.status == "error" and job.record is None and not job.cached
+    with pytest.raises(ZeroDivisionError):
+        kachery.gather([job])
+    outcome = kachery.gather([failing.job(2), scaled.job(1)], return_exceptions=True)
+    assert isinstance(outcome[0], ZeroDivisionError) and outcome[1] == 2
+    downstream = scaled.job(failing.job(3))
+    with pytest.raises(ZeroDivisionError, match="no 3"):
+        downstream.result()
+    assert downstream.status == "error"
+
+
+def test_job_states_and_callbacks():
+    started, go_on = threading.Event(), threading.Event()
+    events = {"started": started, "go_on": go_on}
+
+    @kachery.task(version="1", ignore=("events",))
+    def slow(x, events):
+        events["started"].set()
+        events["go_on"].wait(30)
+        return x
+
+    job = slow.job(1, events)
+    assert job.status == "pending" and not job.done() and job.record is None
+    done = threading.Event()
+    job.add_done_callback(lambda finished: done.set() if finished is job else None)
+    assert started.wait(30)
+    assert job.status == "running" and not job.cancel()
+    with pytest.raises(TimeoutError):
+        job.result(timeout=0.01)
+    go_on.set()
+    assert job.result(30) == 1 and done.wait(30) and job.done()
+    assert job.uri == f"job://{job.id}" and job.record.job_id == job.id
+    assert job.record.task.endswith("slow") and job.record.version == "1"
+
+
+def test_a_cancelled_job_does_not_run(calls):
+    blocker = threading.Event()
+
+    @kachery.task(version="1", ignore=("event",))
+    def wait(x, event):
+        event.wait(30)
+        return x
+
+    waiting = [wait.submit(i, blocker) for i in range(16)]
+    job = counted.submit(99, calls.path)
+    assert job.cancel()
+    blocker.set()
+    kachery.gather(waiting)
+    assert calls.count == 0 and job.status == "pending"
+    with pytest.raises(CancelledError):
+        job.result()
+
+
+def test_forget(calls):
+    job = counted.job(5, calls.path)
+    job.result()
+    job.forget()
+    assert not job.cached
+    assert job.result() == [5] and calls.count == 2
+
+
+def test_await():
+    async def main():
+        return await scaled.job(21)
+
+    assert asyncio.run(main()) == 42
+
+
+def test_using_another_folder(tmp_path, calls):
+    counted(1, calls.path)
+    with kachery.using(dir=tmp_path / "other"):
+        counted(1, calls.path)
+        assert kachery.get_kachery_dir() == str(tmp_path / "other")
+    counted(1, calls.path)
+    assert calls.count == 2
+
+
+def test_nested_tasks_do_not_wait_for_each_other_s_threads():
+    @kachery.task
+    def outer(n):
+        return sum(kachery.gather(scaled.map(range(n))))
+
+    assert kachery.gather(outer.map(range(20))) == [n * (n - 1) for n in range(20)]
+
+
+def test_a_task_that_asks_for_itself():
+    @kachery.task
+    def circular(x):
+        return circular(x)
+
+    with pytest.raises(kachery.KacheryError, match="itself"):
+        circular(1)
+
+
+def test_large_array_is_mapped_and_private(store_dir):
+    big = np.arange(1 << 18, dtype=np.float64)  # 2 MiB
+    computed = scaled(big, 1.0)
+    served = scaled(big, 1.0)
+    assert type(served) is np.ndarray and served.flags.writeable
+    served[0] = 5.0  # writable, like a computed one, and the store is not touched
+    assert scaled(big, 1.0)[0] == 0.0 and computed[0] == 0.0
+    base = served
+    while isinstance(base.base, np.ndarray):
+        base = base.base
+    assert "mmap" in repr(base.base.obj)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda: [3, 1, 2], lambda: np.array([3.0, 1.0, 2.0]), lambda: {"a": {1}}],
+    ids=["list", "array", "dict"],
+)
+def test_a_task_that_changes_its_argument(make, calls):
+    @kachery.task(ignore="path")
+    def changing(x, path):
+        note_call(path)
+        if isinstance(x, dict):
+            x["a"].add(2)
+        else:
+            x.sort()
+        return x
+
+    for _ in range(2):
+        with pytest.warns(kachery.ImpureTaskWarning, match="argument 'x'"):
+            result = changing(make(), calls.path)
+    assert calls.count == 2
+    assert result == {"a": {1, 2}} if isinstance(result, dict) else list(result) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("kind", ["numpy", "random", "legacy"])
+def test_a_task_that_draws_from_a_generator(kind):
+    import random
+
+    @kachery.task
+    def draw(generator):
+        return generator.random()
+
+    make = {
+        "numpy": lambda: np.random.default_rng(1),
+        "random": lambda: random.Random(1),
+        "legacy": lambda: np.random.RandomState(1),
+    }[kind]
+    with pytest.warns(kachery.ImpureTaskWarning):
+        first = draw(make())
+    with pytest.warns(kachery.ImpureTaskWarning):
+        assert draw(make()) == first
+
+
+def test_impure_in_a_graph_is_returned_with_a_warning():
+    @kachery.task
+    def changing(x):
+        x.append(1)
+        return x
+
+    job = changing.job(scaled.job([0]))
+    with pytest.warns(kachery.ImpureTaskWarning):
+        assert job.result() == [0, 0, 1]
+    assert job.record is None and job.status == "finished"
+
+
+def test_large_changed_arguments_are_found_with_strict():
+    @kachery.task
+    def changing(x):
+        x[0] = 1
+        return 1
+
+    big = np.zeros(9 << 20)  # 72 MiB
+    changing(big)
+    with kachery.using(strict=True), pytest.warns(kachery.ImpureTaskWarning):
+        changing(np.zeros(9 << 20) + 2)
+
+
+def test_arguments_changed_between_job_and_run():
+    items = [1, 2]
+    job = total.job(items)
+    items.append(3)
+    with pytest.raises(kachery.KacheryError, match="not what they were"):
+        job.result()
+
+
+def test_a_result_that_cannot_be_encoded_is_returned():
+    @kachery.task
+    def opened(x):
+        return {"lock": [threading.Lock()]}
+
+    with pytest.warns(kachery.NotStoredWarning, match=r"its result\['lock'\]\[0\]"):
+        assert "lock" in opened(1)
+    with pytest.warns(kachery.NotStoredWarning):
+        assert "lock" in opened.job(2).result()
+
+
+@pytest.mark.parametrize("make", [lambda: open(__file__), threading.Lock, lambda: (x for x in ())])
+def test_an_argument_that_cannot_be_encoded(make):
+    value = make()
+    with pytest.raises(kachery.CannotEncode, match=r"total\(items\)\['a'\]\[1\].*register"):
+        total({"a": [0, value]})
+    if hasattr(value, "close"):
+        value.close()
+
+
+def test_registered_types():
+    class Point:
+        def __init__(self, x, y):
+            self.x, self.y = x, y
+
+    kachery.register(
+        Point, name="test.Point", encode=lambda p: [p.x, p.y], decode=lambda xy: Point(*xy)
+    )
+
+    @kachery.task
+    def mirrored(point):
+        return Point(point.y, point.x)
+
+    mirrored(Point(1, 2))
+    served = mirrored(Point(1, 2))
+    assert (served.x, served.y) == (2, 1)
+    assert mirrored.job(Point(1, 2)).id != mirrored.job(Point(1, 3)).id
+    other = type("Other", (), {})
+    with pytest.raises(ValueError, match="belongs to"):
+        kachery.register(other, name="test.Point", encode=repr, decode=repr)
+
+
+def test_none_is_a_result(calls):
+    @kachery.task
+    def nothing(path):
+        note_call(path)
+
+    assert nothing(calls.path) is None
+    assert nothing(calls.path) is None
+    assert calls.count == 1
+
+
+def test_floats_are_not_confused():
+    @kachery.task
+    def shown(x):
+        return repr(x)
+
+    values = [0.5, 0.7, None, 1, 1.0, True, "1", b"1", (1,), [1], {1}, 0.0, -0.0]
+    assert [shown(v) for v in values] == [repr(v) for v in values]
+    assert [shown(v) for v in values] == [repr(v) for v in values]
+
+
+@pytest.mark.parametrize("thing", [len, 5, type("C", (), {}), None])
+def test_tasks_are_made_of_functions(thing):
+    with pytest.raises(TypeError):
+        kachery.task(thing) if thing is not None else kachery.task()(None)
+
+
+def test_generators_and_coroutines_are_refused():
+    def generator():
+        yield 1
+
+    async def coroutine():
+        return 1
+
+    with pytest.raises(TypeError, match="list"):
+        kachery.task(generator)
+    with pytest.raises(TypeError, match="async"):
+        kachery.task(coroutine)
+
+
+def test_no_warnings_in_ordinary_use():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        scaled(5)
+        scaled(5)
+        kachery.gather(scaled.map(range(5)))

@@ -1,0 +1,296 @@
+"""The golden vectors of the formats.
+
+python tests/vectors.py            compare this Python's encodings with docs/formats/vectors
+python tests/vectors.py --write    write them (only when a format is deliberately changed)
+"""
+
+# Not all of these are named below: the expressions of VALUES use them.
+import collections
+import dataclasses
+import datetime as dt
+import decimal
+import enum
+import fractions
+import json
+import pathlib
+import random
+import re
+import sys
+import types
+import uuid
+import zoneinfo
+
+import numpy as np
+
+try:
+    import pandas as pd
+except ImportError:  # the vectors of pandas are checked where it is installed
+    pd = None
+
+from kachery_tasks.code import fingerprint_of
+from kachery_tasks.definition import Definition
+from kachery_tasks.identity import addresses_of, job_id
+from kachery_tasks.record import Record, Result
+from kachery_tasks.values import encode
+
+FOLDER = pathlib.Path(__file__).parent.parent / "docs/formats/vectors"
+
+
+class Colour(enum.Enum):
+    RED = 1
+
+
+@dataclasses.dataclass
+class Point:
+    x: float
+    label: str = "p"
+
+
+Pair = collections.namedtuple("Pair", "a b")
+
+for _cls in (Colour, Point, Pair):
+    _cls.__module__ = "vectors"
+sys.modules["vectors"] = sys.modules[__name__]
+
+VALUES = """
+None
+True
+False
+0
+1
+-1
+127
+-33
+2**63
+2**64 - 1
+2**64
+-(2**63) - 1
+10**40
+0.0
+-0.0
+1.0
+float("inf")
+float("nan")
+1e-300
+1j
+complex(-0.0, 2)
+""
+"text"
+"Grüße \\u2603 \\U0001f600"
+"\\ud800"
+b""
+b"bytes"
+b"x" * 65535
+b"x" * 65536
+bytearray(b"bytes")
+[]
+[1, [2.0, ["three"]]]
+()
+(1,)
+(1, (2, (3,)))
+{}
+{"b": 1, "a": 2}
+{"a": 2, "b": 1}
+{1: "int", "1": "str", (1,): "tuple", None: "none"}
+set()
+{3, 1, 2}
+{"b", "a", ("c", 1)}
+frozenset({1, frozenset({2})})
+range(0, 10, 3)
+slice(None, 5)
+...
+NotImplemented
+decimal.Decimal("1.50")
+fractions.Fraction(1, 3)
+uuid.UUID("12345678123456781234567812345678")
+pathlib.PurePosixPath("a/b.txt")
+pathlib.PosixPath("/data/b.txt")
+re.compile("a+", re.I)
+dt.date(2024, 2, 29)
+dt.time(12, 30, 1, 5)
+dt.datetime(2024, 10, 27, 2, 30, fold=1, tzinfo=zoneinfo.ZoneInfo("Europe/Berlin"))
+dt.datetime(2024, 1, 1, tzinfo=dt.timezone.utc)
+dt.datetime(2024, 1, 1)
+dt.timezone(dt.timedelta(hours=5, minutes=30), "IST")
+dt.timedelta(days=-1, seconds=5, microseconds=7)
+random.Random(5)
+Colour.RED
+Point(1.5)
+Pair(1, [2])
+np.float64(1.0)
+np.float32(1.0)
+np.int64(1)
+np.bool_(True)
+np.str_("s\\0")
+np.bytes_(b"s")
+np.datetime64("2024-01-01T00:00", "m")
+np.dtype("float32")
+np.dtype([("a", "<i4"), ("b", "<f8", (2,))])
+np.array(5)
+np.zeros(0)
+np.arange(6, dtype="<i4").reshape(2, 3)
+np.asfortranarray(np.arange(6, dtype="<i4").reshape(2, 3))
+np.arange(6, dtype="<i4").reshape(2, 3).T
+np.arange(12, dtype="<i4")[::2]
+np.arange(3, dtype=">i4")
+np.array(["a", "bc"])
+np.array([b"a", b"bc"])
+np.array([1, "a", None, [2]], dtype=object)
+np.array([True, False])
+np.array(["2024-01-01", "NaT"], dtype="M8[D]")
+np.array([(1, 2.5)], dtype=[("a", "<i2"), ("b", "<f8")])
+np.array([(1, 2.5)], dtype=np.dtype([("a", "<i2"), ("b", "<f8")], align=True))
+np.arange(8192, dtype="<f8")
+np.arange(8191, dtype="<f8")
+{"image": np.zeros((256, 256)), "again": np.zeros((256, 256))}
+np.random.default_rng(7)
+np.random.RandomState(7)
+pd.Series([1.0, 2.0], name="s")
+pd.Series(["a", None], dtype="str")
+pd.Series(["a", None], dtype=object)
+pd.Series([1, None], dtype="Int64")
+pd.DataFrame({"a": [1, 2], "b": [0.5, None]}, index=pd.Index(["x", "y"], name="i", dtype=object), columns=pd.Index(["a", "b"], dtype=object))
+pd.DataFrame({"c": pd.Categorical(["u", "v", "u"], categories=pd.Index(["v", "u"], dtype=object))}, columns=pd.Index(["c"], dtype=object))
+pd.date_range("2024-01-01", periods=3, freq="D", tz="Europe/Berlin", unit="ns")
+pd.MultiIndex.from_arrays([np.array([1, 1, 2]), np.array([3, 4, 4])], names=["i", None])
+pd.Timestamp("2024-01-01 12:00", tz="UTC").as_unit("ns")
+pd.Timedelta(5, "s").as_unit("ns")
+pd.NaT
+pd.NA
+"""
+
+FUNCTIONS = {
+    "f": "def f(x, y=2):\n    return x + y\n",
+    "f with comment and docstring": (
+        "# moved\n\n\ndef f(x: int, y = 2) -> float:\n    '''Doc.'''\n    # why\n    return (x\n        + y)\n"
+    ),
+    "f with another constant": "def f(x, y=2):\n    return x + y + 1\n",
+    "f with another default": "def f(x, y=3):\n    return x + y\n",
+    "f with helper": "K = 3\ndef g(x):\n    return x * K\ndef f(x):\n    return g(x)\n",
+    "f with changed helper": "K = 3\ndef g(x):\n    return x + K\ndef f(x):\n    return g(x)\n",
+    "f with changed constant": "K = 4\ndef g(x):\n    return x * K\ndef f(x):\n    return g(x)\n",
+    "f with f-strings": (
+        "def f(x, w):\n    return f'a{x!r:>{w}}b' 'c' f'{x:.3f}{{}}' + f\"{x['k']}\" if x else f''\n"
+    ),
+    "f with comprehensions": (
+        "N = (1, 2)\ndef f(x):\n    return [a for a in x if a in N] + list(b for b in {c: 1 for c in N})\n"
+    ),
+    "f with match, walrus, lambda, try": (
+        "def f(x):\n    match x:\n        case {'a': [1, *rest]}:\n            return rest\n        case str() | None:\n"
+        "            return (y := x)\n    try:\n        return (lambda z, *, k=1: z + k)(x)\n"
+        "    except* ValueError as e:\n        raise KeyError from e\n    finally:\n        pass\n"
+    ),
+    "f with numpy": "import numpy as np\ndef f(x):\n    return np.linalg.norm(x) + np.pi\n",
+    "f with a dataclass": (
+        "import dataclasses\n@dataclasses.dataclass(frozen=True)\nclass P:\n    a: int = 1\n    def m(self):\n"
+        "        return self.a\ndef f(x):\n    return P(x).m()\n"
+    ),
+    "f with an enum": "import enum\nclass C(enum.Enum):\n    A = 1\n    B = 2\ndef f(x):\n    return C(x) is C.A\n",
+    "f with a named tuple": "import collections\nT = collections.namedtuple('T', 'a b')\ndef f(x):\n    return T(x, 1)\n",
+    "f with a global table": "TABLE = {'a': [1, 2]}\ndef f(x):\n    return TABLE[x]\n",
+    "f with an inner function": "def f(x):\n    def g(y):\n        'doc'\n        return y * 2\n    return g(x)\n",
+}
+
+
+def values():
+    vectors = []
+    for expression in VALUES.strip().split("\n"):
+        if pd is None and "pd." in expression:
+            continue
+        encoded = encode(eval(expression))
+        vector = {"python": expression, "address": encoded.address.hex()}
+        if len(encoded.data) <= 400:
+            vector["encoding"] = encoded.data.hex()
+        if encoded.blobs:
+            vector["blobs"] = [[blob.digest.hex(), blob.memory.nbytes] for blob in encoded.blobs]
+        vectors.append(vector)
+    return vectors
+
+
+def _module(source, name="golden"):
+    import linecache
+
+    filename = f"<golden {abs(hash(source))}>"
+    linecache.cache[filename] = (len(source), None, source.splitlines(True), filename)
+    module = types.ModuleType(name)
+    sys.modules[name] = module
+    exec(compile(source, filename, "exec", dont_inherit=True), module.__dict__)
+    return module
+
+
+def fingerprints():
+    return [
+        {"case": case, "source": source, "fingerprint": fingerprint_of(_module(source).f).digest}
+        for case, source in FUNCTIONS.items()
+    ]
+
+
+def jobs():
+    definition = Definition(_module(FUNCTIONS["f"]).f, kind="task")
+    vectors = []
+    for args, kwargs in (
+        ((1,), {}),
+        ((1.0,), {}),
+        ((1, 3), {}),
+        ((), {"y": [None], "x": {"a": 1}}),
+    ):
+        arguments = definition.parameters.bind(args, kwargs)
+        addresses = addresses_of(definition, arguments)
+        vectors.append(
+            {
+                "kind": "task",
+                "name": definition.name,
+                "fingerprint": definition.fingerprint().digest,
+                "arguments": {name: address.hex() for name, address in addresses.of.items()},
+                "job_id": job_id(definition, addresses.of, addresses.classes),
+            }
+        )
+    return vectors
+
+
+def records():
+    encoded = encode(3)
+    record = Record(
+        job_id="ab" * 32,
+        kind="task",
+        task="golden:f",
+        version=None,
+        fingerprint="cd" * 32,
+        arguments=[("x", encode(1).address, "1"), ("y", encode(2).address, "2")],
+        result=Result(encoded.address, encoded.size, "int", [], encoded.data),
+        status="finished",
+        started=1700000000.5,
+        seconds=0.25,
+        host="host",
+        user="user",
+        pid=1234,
+        python="3.11.7",
+        kachery="3.0.0",
+    )
+    return [{"job_id": record.job_id, "file": record.to_bytes().hex()}]
+
+
+SETS = {"value": values, "fingerprint": fingerprints, "job": jobs, "record": records}
+
+
+def differences():
+    """What this Python makes otherwise than the vectors say."""
+    found = []
+    for name, make in SETS.items():
+        expected = json.loads((FOLDER / f"{name}.json").read_text())
+        if pd is None:
+            expected = [v for v in expected if "pd." not in v.get("python", "")]
+        made = json.loads(json.dumps(make()))
+        found += [f"{name}: {a} is now {b}" for a, b in zip(expected, made, strict=True) if a != b]
+    return found
+
+
+if __name__ == "__main__":
+    if "--write" in sys.argv:
+        for name, make in SETS.items():
+            text = json.dumps(make(), indent=1, ensure_ascii=True)
+            (FOLDER / f"{name}.json").write_text(text + "\n")
+    else:
+        found = differences()
+        print("\n".join(found) or f"all vectors hold on Python {sys.version.split()[0]}")
+        sys.exit(bool(found))
