@@ -10,7 +10,6 @@ import json
 import sys
 import time
 from collections import Counter
-from itertools import chain
 from pathlib import Path
 
 import pipeline_report
@@ -31,8 +30,7 @@ def main(output):
     with start_cluster() as cluster, Client(cluster):
         started, clock = time.time(), time.perf_counter()
         jobs = make_jobs()
-        # `best` alone would do; with the scores the progress bar has something to count.
-        *_, best = kachery.gather([*chain(*jobs["scores"].values()), jobs["best"]])
+        (best,) = kachery.gather([jobs["best"]])
         columns = [kachery.gather(column) for column in jobs_to_show(jobs, *best["setting"])]
         seconds = time.perf_counter() - clock
         counts = count_by_step(jobs["best"], started)

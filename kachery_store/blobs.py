@@ -51,7 +51,7 @@ class Blobs:
             return
         status = self._backend.status(digest.path)
         if status is not None and status.st_size != memoryview(data).nbytes:
-            set_aside(self._backend, digest.path, str(digest), status)
+            _damaged(self._backend, digest, status)
             status = None
         if status is None:
             self._backend.create(digest.path, data, durable=False)
@@ -114,18 +114,25 @@ class Blobs:
 
     def _check(self, digest: Digest, data: Buffer, status: os.stat_result | None) -> None:
         if hash_buffer(digest.algorithm, data) != digest.hex:
-            raise DigestMismatch(set_aside(self._backend, digest.path, str(digest), status))
+            raise DigestMismatch(_damaged(self._backend, digest, status))
         if status is not None and time.time_ns() - status.st_ctime_ns > _SETTLED_NANOSECONDS:
             self._checked.add(_seen(status))
+
+
+def _damaged(backend: LocalBackend, digest: Digest, seen: os.stat_result | None) -> str:
+    return set_aside(backend, digest.path, f"{digest} is damaged", seen)
 
 
 def set_aside(
     backend: LocalBackend, name: str, what: str, seen: os.stat_result | None = None
 ) -> str:
-    """Quarantine the file of `what` and say so with a DamagedWarning; returns the sentence."""
+    """Quarantine a file and say so with a DamagedWarning; returns the sentence.
+
+    `what` says which thing it is and what is wrong with it.
+    """
     moved = backend.quarantine(name, seen)
-    where = f"moved to {moved}" if moved else "already set aside by another process"
-    sentence = f"{what} in the store at {backend.root} is damaged; {where}"
+    where = f"moved to {moved}" if moved else "it has been moved away already"
+    sentence = f"{what} in the store at {backend.root}; {where}"
     _log.warning("%s", sentence)
     warnings.warn(sentence, DamagedWarning, stacklevel=2)
     return sentence

@@ -26,9 +26,10 @@ class Refs:
         """Write bytes under a name that is free; False when the name is taken."""
         return self._backend.create(f"{self._folder}/{name[:2]}/{name}", data, durable=False)
 
-    def set_aside(self, name: str) -> None:
+    def set_aside(self, name: str, why: str = "is damaged") -> None:
         """Move what is under a name to quarantine, and say so."""
-        set_aside(self._backend, f"{self._folder}/{name[:2]}/{name}", f"{self._folder}/{name}")
+        what = f"{self._folder}/{name} {why}"
+        set_aside(self._backend, f"{self._folder}/{name[:2]}/{name}", what)
 
     def remove(self, name: str) -> bool:
         """Forget a name; False when there was nothing under it."""

@@ -48,8 +48,8 @@ class Outcome(NamedTuple):
     warning: KacheryWarning | None = None
 
 
-class Unusable(Exception):
-    """A record is there, but the result that it names is not."""
+class Unusable(DigestMismatch):
+    """A record is there, but the result that it names is lost or damaged."""
 
 
 def lookup(store: Store, id: str) -> Record | None:
@@ -82,8 +82,7 @@ def load(store: Store, record: Record) -> Any:
     try:
         return decode(encoding, load_blob)
     except (NotFound, DigestMismatch) as error:
-        store.jobs.set_aside(record.job_id)
-        raise Unusable(str(error)) from error
+        raise _unusable(store, record, error) from error
 
 
 def run_job(
@@ -177,8 +176,12 @@ def encoding_of(store: Store, record: Record) -> bytes:
     try:
         return store.blobs.read(Digest("blake3", record.result.address.hex()))
     except (NotFound, DigestMismatch) as error:
-        store.jobs.set_aside(record.job_id)
-        raise Unusable(str(error)) from error
+        raise _unusable(store, record, error) from error
+
+
+def _unusable(store: Store, record: Record, error: Exception) -> Unusable:
+    store.jobs.set_aside(record.job_id, "has lost its result")
+    return Unusable(f"the result of job {record.job_id} ({record.task}) is lost: {error}")
 
 
 def _compute(

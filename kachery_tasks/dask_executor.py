@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
+from weakref import WeakValueDictionary
 
 import cloudpickle
 from distributed import as_completed
@@ -78,24 +79,42 @@ class DaskExecutor:
         self._settings = settings
         self._client = client
         self._pickled: dict[tuple[int, str], bytes] = {}
+        self._remote: WeakValueDictionary[str, Any] = WeakValueDictionary()  # Dask's futures
 
     def start(self, jobs: Sequence[Job]) -> None:
         """Give each job a future. Inputs come before the jobs that need them, or have futures."""
-        here = {job.key for job in jobs}
         needed = {one.key for job in jobs for one in job.inputs}
-        graph = {}
+        graph: dict[str, Any] = {}
         for job in jobs:
-            order = self._order(job, here, job.key in needed)
-            graph[job.key] = (carry_out, order, list(order.inputs))
             job.future = Future()
-        remote = self._client.get(graph, list(graph), sync=False)
-        watch = _Watch(self._client, dict(zip(remote, jobs, strict=True)), needed)
+        for job in jobs:
+            running, known = self._inputs(job, graph)
+            order = self._order(job, list(running), known, job.key in needed)
+            graph[_dask_key(job)] = (carry_out, order, list(running.values()))
+        remote = dict(zip(self._client.get(graph, list(graph), sync=False), jobs, strict=True))
+        self._remote.update({_dask_key(job): future for future, job in remote.items()})
+        watch = _Watch(self._client, remote, needed)
         threading.Thread(target=watch.run, name="kachery-watch", daemon=True).start()
 
-    def _order(self, job: Job, here: set[str], keep_value: bool) -> Order:
+    def _inputs(self, job: Job, graph: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Outcome]]:
+        """The inputs that run on the cluster, by job key, as Dask takes them; and the others."""
+        running: dict[str, Any] = {}
+        known: dict[str, Outcome] = {}
+        for one in job.inputs:
+            remote = self._remote.get(_dask_key(one))
+            if _dask_key(one) in graph:
+                running[one.key] = _dask_key(one)
+            elif remote is not None and not one.done():
+                running[one.key] = remote
+            else:
+                known[one.key] = one.started().result()
+        return running, known
+
+    def _order(
+        self, job: Job, inputs: list[str], known: dict[str, Outcome], keep_value: bool
+    ) -> Order:
         definition = job.definition
         code = definition.fingerprint()
-        known = {one.key: one.started().result() for one in job.inputs if one.key not in here}
         return Order(
             key=job.key,
             definition=self._pickle(definition, code.digest),
@@ -105,8 +124,8 @@ class DaskExecutor:
             syntax=code.main_syntax | _syntax_of_classes(job, known),
             main=main_name(),
             arguments=cloudpickle.dumps(job.substituted(lambda one: Stand(one.key))),
+            inputs=inputs,
             known=known,
-            inputs=list(dict.fromkeys(one.key for one in job.inputs if one.key in here)),
             expected=None if job.inputs else job.key,
             keep_value=keep_value,
             root=self._settings.root,
@@ -118,6 +137,11 @@ class DaskExecutor:
         if name not in self._pickled:
             self._pickled[name] = cloudpickle.dumps(definition)
         return self._pickled[name]
+
+
+def _dask_key(job: Job) -> str:
+    """The job key; another one after a loss, because the scheduler may remember what was lost."""
+    return job.key if job.attempt == 0 else f"{job.key}~{job.attempt}"
 
 
 def _syntax_of_classes(job: Job, known: Mapping[str, Outcome]) -> dict[str, str]:

@@ -13,7 +13,8 @@ from .cache import answer
 from .definition import Definition, import_definition
 from .identity import addresses_of
 from .job import Job
-from .session import progress_bar, session
+from .progress import progress_of
+from .session import session
 from .settings import current
 from .values import Encoder
 
@@ -67,13 +68,12 @@ class Task(Generic[P, R]):
         A progress bar shows when looking the jobs up takes longer than two seconds.
         """
         calls = list(zip(*iterables, strict=False))
-        with progress_bar(
-            f"{self.definition.function.__name__}: jobs", len(calls), progress
-        ) as bar:
-            jobs = []
+        jobs = []
+        title = f"{self.definition.function.__name__}: jobs"
+        with progress_of(title, len(calls), wanted=progress) as bar:
             for args in calls:
                 jobs.append(self.job(*args, **constants))
-                bar.update()
+                bar.add()
         session().start(jobs)
         return jobs
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from typing import Any, Protocol
 
 from .binding import Arguments
@@ -30,6 +30,9 @@ class Runner(Protocol):
 
     def start(self, jobs: Sequence[Job]) -> None:
         """Give every job a future, looking up or starting what it takes."""
+
+    def outcome(self, job: Job, timeout: float | None) -> Outcome:
+        """What became of a job once it is done."""
 
     def value(self, job: Job, timeout: float | None) -> Any:
         """The value of a job once it is done; see Job.result."""
@@ -53,6 +56,7 @@ class Job:
         self.arguments = arguments
         self.inputs: list[Job] = []  # the jobs among the arguments, each once
         self.future: Future[Outcome] | None = None
+        self.attempt = 0  # counts how often the result was lost
         self._runner = runner
         self._open: list[str] = []  # the parameters whose arguments have jobs in them
         self.key, self._addresses = self._identify()
@@ -191,7 +195,13 @@ class Job:
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """What the task raised, or None; waits like `result`."""
-        return self.started().exception(timeout)
+        try:
+            self._runner.outcome(self, timeout)
+        except (TimeoutError, CancelledError):
+            raise
+        except BaseException as error:  # noqa: BLE001 - that is what is asked for
+            return error
+        return None
 
     def done(self) -> bool:
         """Whether the job has finished, failed or been cancelled."""
@@ -214,6 +224,7 @@ class Job:
     def reset(self) -> None:
         """Look the job up again, or run it again, when it is next asked for."""
         self.future = None
+        self.attempt += 1
         if self.inputs:
             self._id = None
 

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, as_completed
-from contextlib import contextmanager
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from typing import Any, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
 from .cache import Outcome, Unusable, encoding_of, lookup, value_of
 from .graph import inputs_first
 from .job import Job
 from .local_executor import LocalExecutor
+from .progress import wait_for
 from .record import Record
 from .settings import Settings, client_in_force, current
 
 _ATTEMPTS = 3  # how often a job is started again because a stored result turned out to be damaged
-_SHOW_PROGRESS_AFTER = 2.0  # seconds
+
+T = TypeVar("T")
 
 
 class _Executor(Protocol):
@@ -73,19 +73,30 @@ class Session:
         for job, twin in twins:
             job.future = twin.future
 
+    def outcome(self, job: Job, timeout: float | None) -> Outcome:
+        """What became of a job, once it is done; its inputs are computed again if they were lost."""
+        return self._settled(job, timeout, lambda outcome: outcome)
+
     def value(self, job: Job, timeout: float | None) -> Any:
-        """The value of a job once it is done; a result that was lost is computed again."""
-        for _ in range(_ATTEMPTS):
+        """The value of a job, once it is done; what was lost is computed again."""
+        store = self._settings.store
+        return self._settled(job, timeout, lambda outcome: value_of(store, outcome))
+
+    def _settled(self, job: Job, timeout: float | None, use: Callable[[Outcome], T]) -> T:
+        attempt = 1
+        while True:
             try:
                 outcome = job.started().result(timeout)
-                value = value_of(self._settings.store, outcome)
+                used = use(outcome)
             except Unusable:
+                if attempt == _ATTEMPTS:
+                    raise
+                attempt += 1
                 _start_over(job)
                 continue
             if outcome.warning is not None:
-                warnings.warn(outcome.warning, stacklevel=4)
-            return value
-        return value_of(self._settings.store, job.started().result(timeout))
+                warnings.warn(outcome.warning, stacklevel=5)
+            return used
 
     def _executor(self) -> _Executor:
         client = client_in_force(self._settings)
@@ -120,9 +131,9 @@ def gather(
     """
     wanted = _checked(jobs)
     session().start(wanted)
-    futures = {job.started() for job in wanted}
+    futures = {job.started() for job in inputs_first(wanted)}
     try:
-        _wait(futures, progress)
+        wait_for(futures, progress=progress)
     except KeyboardInterrupt:
         for future in futures:
             future.cancel()
@@ -148,37 +159,6 @@ def _value(job: Job, return_exceptions: bool) -> Any:
         if return_exceptions:
             return error
         raise
-
-
-def _wait(futures: set[Future[Outcome]], progress: bool) -> None:
-    running = {future for future in futures if not future.done()}
-    if not running:
-        return
-    served = len(futures) - len(running)
-    title = f"jobs ({served} served)" if served else "jobs"
-    with progress_bar(title, len(futures), progress) as bar:
-        bar.update(served)
-        for _ in as_completed(running):
-            bar.update()
-
-
-class _Silent:
-    """A progress bar that nobody sees."""
-
-    def update(self, n: int = 1) -> None:
-        pass
-
-
-@contextmanager
-def progress_bar(title: str, total: int, wanted: bool) -> Iterator[Any]:
-    """A bar on a terminal or in a notebook, once two seconds have passed."""
-    if not wanted or not (sys.stderr.isatty() or "ipykernel" in sys.modules):
-        yield _Silent()
-        return
-    from tqdm.auto import tqdm
-
-    with tqdm(total=total, desc=title, unit="job", delay=_SHOW_PROGRESS_AFTER) as bar:
-        yield bar
 
 
 def _start_over(job: Job) -> None:

@@ -284,3 +284,43 @@ def test_a_killed_worker_s_jobs_are_done_by_another(tmp_path, calls):
         os.kill(victim, 9)
         assert kachery.gather(jobs) == list(range(10))
     assert 10 <= calls.count <= 11
+
+
+@pytest.mark.filterwarnings("ignore::kachery.DamagedWarning")
+def test_a_result_lost_while_its_graph_runs_is_computed_again(client, store_dir, tmp_path):
+    gate = tmp_path / "gate"
+
+    @kachery.task
+    def big(x):
+        return np.full(100_000, x)
+
+    @kachery.task(ignore="gate")
+    def waiting(x, gate):
+        while not os.path.exists(gate):
+            time.sleep(0.01)
+        return float(x.sum())
+
+    first = big.submit(1.0)
+    last = waiting.submit(first, str(gate))
+    first.started().result(60)
+    for path in (store_dir / "blake3").rglob("*"):
+        if path.is_file():
+            path.unlink()
+    assert first.result().sum() == 100_000
+    gate.touch()
+    assert last.result() == 100_000
+
+
+def test_map_of_map_does_not_wait(client, tmp_path):
+    gate = tmp_path / "gate"
+
+    @kachery.task(ignore="gate")
+    def waiting(i, gate):
+        while not os.path.exists(gate):
+            time.sleep(0.01)
+        return i
+
+    jobs = scaled.map(waiting.map(range(4), gate=str(gate)), factor=2)
+    assert not any(job.done() for job in jobs)  # else it would have waited for ever
+    gate.touch()
+    assert kachery.gather(jobs) == [0, 2, 4, 6]

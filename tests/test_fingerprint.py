@@ -325,3 +325,32 @@ def test_loggers_are_inert():
         return x
 
     assert fingerprint_of(f).digest
+
+
+def test_decorated_functions_of_installed_packages_are_ordinary(project):
+    """Their closures hold objects of all kinds; what they hold of the project counts."""
+    text = """
+    import functools
+    from contextlib import contextmanager
+    from skimage.color import rgb2gray
+
+    @functools.singledispatch
+    def shown(x):
+        return str(x)
+
+    @shown.register
+    def _(x: int):
+        return x + 1
+
+    @contextmanager
+    def scope(x):
+        yield x * 2
+
+    def f(x):
+        with scope(x) as y:
+            return rgb2gray(y), shown(x)
+    """
+    before = fingerprint(project, text)
+    assert before == fingerprint(project, text)
+    assert before != fingerprint(project, text.replace("x + 1", "x + 2"))
+    assert before != fingerprint(project, text.replace("x * 2", "x * 3"))

@@ -401,3 +401,34 @@ def test_no_warnings_in_ordinary_use():
         scaled(5)
         scaled(5)
         kachery.gather(scaled.map(range(5)))
+
+
+def test_progress_counts_all_jobs_of_the_graph(monkeypatch):
+    from kachery_tasks import progress
+
+    shown = []
+
+    class Bar:
+        def __init__(self, **options):
+            shown.append(options)
+
+        def update(self, n):
+            shown[-1]["n"] = shown[-1].get("n", shown[-1]["initial"]) + n
+
+        def close(self):
+            shown[-1]["closed"] = True
+
+    import tqdm.auto
+
+    monkeypatch.setattr(tqdm.auto, "tqdm", Bar)
+    monkeypatch.setattr(progress, "_SHOW_AFTER", 0.0)
+    monkeypatch.setattr(progress.sys.stderr, "isatty", lambda: True, raising=False)
+    scaled(0)
+    top = total.job([scaled.job(i) for i in range(4)])
+    kachery.gather([top])
+    assert shown == [
+        {"desc": "jobs (1 served)", "total": 5, "unit": "job", "initial": 1, "n": 5, "closed": True}
+    ]
+    kachery.gather([top])
+    kachery.gather([scaled.job(77)], progress=False)
+    assert len(shown) == 1

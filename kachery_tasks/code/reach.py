@@ -254,13 +254,24 @@ class Reach:
         ):
             return self.function(function)
         # An installed function may wrap one of the project: a decorator's closure holds it.
-        closure = [
-            self._cell(cell, name, function)
-            for name, cell in zip(
-                function.__code__.co_freevars, function.__closure__ or (), strict=True
-            )
-        ]
+        closure = [self._of_installed(cell) for cell in function.__closure__ or ()]
         return ["name", f"{module}:{function.__code__.co_qualname}", closure]
+
+    def _of_installed(self, cell: types.CellType) -> Any:
+        """What an installed function's closure holds: functions and parameters, but not its state."""
+        value = self.guards.cell(cell)
+        if isinstance(value, dict):  # such as the implementations of functools.singledispatch
+            self.guards.content(value, _identities)
+            return [self._of_closure(member) for member in value.values() if callable(member)]
+        return self._of_closure(value)
+
+    def _of_closure(self, value: Any) -> Any:
+        if value is MISSING or callable(value) or _is_immutable(value):
+            try:
+                return self.reference(value, "a closure")
+            except CannotFingerprint:
+                pass
+        return ["unidentified", qualified_name(type(value))]
 
     def _wrapped_reference(self, value: Any, place: str) -> Any:
         if isinstance(value, functools.partial):
@@ -371,6 +382,10 @@ def _field(field: Any, reach: Reach) -> Any:
             for value in (default, factory)
         ),
     ]
+
+
+def _identities(values: dict[Any, Any]) -> bytes:
+    return repr([id(value) for value in values.values()]).encode()
 
 
 def _is_missing(default: Any) -> bool:
