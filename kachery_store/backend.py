@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 LAYOUT_VERSION = 1
 LAYOUT_FILE = "layout.json"
 
+_PIECE = 16_384
 _READ_ONLY = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
 
 
@@ -93,17 +94,17 @@ class LocalBackend:
 
     def create(self, name: str, data: Buffer, *, durable: bool) -> bool:
         """Store bytes under a name that is free; False when the name is taken (nothing changes)."""
-        with self.temporary(near=name) as temporary:
+        with self.temporary() as temporary:
             temporary.write(data)
             return temporary.commit(name, durable=durable)
 
     @contextmanager
-    def temporary(self, *, near: str = "tmp/new") -> Iterator[TemporaryFile]:
-        """A new file beside `near`, to be written and committed; it is gone when the block ends."""
+    def temporary(self) -> Iterator[TemporaryFile]:
+        """A new file, to be written and committed; what is not committed is gone after the block."""
         temporary = None
         try:
             self._ensure_layout()
-            temporary = TemporaryFile(self, near)
+            temporary = TemporaryFile(self)
             yield temporary
         except StoreUnavailable:
             raise
@@ -150,7 +151,7 @@ class LocalBackend:
         return True
 
     def names(self, folder: str) -> Iterator[str]:
-        """The names of all files below a folder, temporary files left out, in no special order."""
+        """The names of all files below a folder, in no special order; not those with a dot first."""
         try:
             entries = list(os.scandir(self._prefix + folder))
         except FileNotFoundError:
@@ -192,7 +193,7 @@ class LocalBackend:
                 return
             _make_durable_folder(self.root)
             text = json.dumps({"kachery": "store", "layout": LAYOUT_VERSION}) + "\n"
-            temporary = TemporaryFile(self, LAYOUT_FILE)
+            temporary = TemporaryFile(self)
             try:
                 temporary.write(text.encode())
                 temporary.commit(LAYOUT_FILE, durable=True)
@@ -202,17 +203,20 @@ class LocalBackend:
 
 
 class TemporaryFile:
-    """A file that nobody sees until it is committed under a name."""
+    """A file that nobody sees until it is committed under a name.
 
-    def __init__(self, backend: LocalBackend, near: str) -> None:
+    All of them begin in one folder: creating files by turns in hundreds of folders costs many times
+    more, because a file system keeps the files of a folder together (docs/adr/0008).
+    """
+
+    def __init__(self, backend: LocalBackend) -> None:
         self._backend = backend
-        folder, _, base = backend.path(near).rpartition("/")
-        self._path = f"{folder}/.{base[:16]}.{os.getpid()}.{secrets.token_hex(6)}.tmp"
+        self._path = backend.path(f"tmp/{os.getpid()}.{secrets.token_hex(8)}")
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         try:
             self._fd = os.open(self._path, flags, 0o600)
         except FileNotFoundError:
-            os.makedirs(folder, exist_ok=True)
+            os.makedirs(backend.path("tmp"), exist_ok=True)
             self._fd = os.open(self._path, flags, 0o600)
 
     def write(self, data: Buffer) -> None:
@@ -266,11 +270,10 @@ def _make_durable_folder(folder: str) -> None:
 
 
 def _read_all(fd: int) -> bytes:
-    size = os.fstat(fd).st_size
-    data = os.read(fd, size + 1)
-    if len(data) >= size:  # the usual case: one call
+    data = os.read(fd, _PIECE)
+    if len(data) < _PIECE:  # the usual case: a record, in one call
         return data
     pieces = [data]
-    while piece := os.read(fd, 1 << 24):
+    while piece := os.read(fd, 64 * _PIECE):
         pieces.append(piece)
     return b"".join(pieces)

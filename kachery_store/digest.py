@@ -85,7 +85,8 @@ def new_hasher(algorithm: str) -> Hasher:
 
 def blake3_bytes(data: Buffer) -> bytes:
     """The 32-byte BLAKE3 digest of a contiguous buffer, with threads where that helps."""
-    if memoryview(data).nbytes < _THREADED_FROM:
+    size = len(data) if type(data) is bytes else memoryview(data).nbytes
+    if size < _THREADED_FROM:
         return blake3(data).digest()
     return blake3(data, max_threads=_threads).digest()
 

@@ -87,6 +87,7 @@ def load(store: Store, record: Record) -> Any:
 
 def run_job(
     store: Store,
+    id: str,
     definition: Definition,
     arguments: Arguments,
     addresses: Addresses,
@@ -95,10 +96,9 @@ def run_job(
 ) -> Outcome:
     """Get a job done: found in the store, waited for, or computed here and committed.
 
-    The addresses are those of the arguments at this moment. Raises what the function raises; then
-    nothing is stored.
+    `id` is the job id, and the addresses are those of the arguments, at this moment. Raises what the
+    function raises; then nothing is stored.
     """
-    id = job_id(definition, addresses.of, addresses.classes)
     with ExitStack() as stack:
         try:
             stack.enter_context(lease(store, id))
@@ -130,7 +130,7 @@ def answer(
             outcome = Outcome(record) if record is not None else None
         except StoreUnavailable:
             outcome = None  # run_job meets the same and says so
-        outcome = outcome or run_job(store, definition, arguments, addresses, strict=strict)
+        outcome = outcome or run_job(store, id, definition, arguments, addresses, strict=strict)
         if outcome.value is not ABSENT:
             return outcome.value, outcome.warning
         try:
@@ -161,7 +161,7 @@ def run_submitted(
             f"the arguments of {definition.name} (job {expected}), or a global that it reads, are"
             " not what they were when the job was made. Do not change them before it is done"
         )
-    return run_job(store, definition, arguments, addresses, strict=strict)
+    return run_job(store, id, definition, arguments, addresses, strict=strict)
 
 
 def value_of(store: Store, outcome: Outcome) -> Any:

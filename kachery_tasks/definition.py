@@ -33,6 +33,8 @@ class Definition:
         self.version = version
         self.ignore = ignore
         self._name = name
+        if name is None and function.__module__ not in MAIN_NAMES:
+            self._name = qualified_name(function)
         self._prepare()
 
     def _prepare(self) -> None:
@@ -49,7 +51,9 @@ class Definition:
     @property
     def name(self) -> str:
         """The task's name: given, or `module:qualname`."""
-        return self._name or qualified_name(self.function)
+        if self._name is None:
+            return qualified_name(self.function)  # what `__main__` is called can change
+        return self._name
 
     def fingerprint(self) -> Fingerprint:
         """The fingerprint of the code as it is at this moment."""

@@ -1,6 +1,6 @@
 """One run at a time: who may compute a job.
 
-Threads of one process wait for each other through a future; processes of one machine through a lock
+Threads of one process wait for each other at a lock in memory; processes of one machine through a lock
 on `leases/<job id>`, which the operating system takes back when its holder dies. The file is gone
 when nobody computes the job.
 """
@@ -11,7 +11,6 @@ import fcntl
 import os
 import threading
 from collections.abc import Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 
@@ -21,7 +20,7 @@ from kachery_store.errors import KacheryError, unavailable
 _Name = tuple[str, str]  # root of the store, job id
 
 _mine: ContextVar[frozenset[_Name]] = ContextVar("kachery_leases_of_this_call", default=frozenset())
-_held: dict[_Name, Future[None]] = {}
+_held: dict[_Name, threading.Lock] = {}  # locked by the thread that has the lease
 _mutex = threading.Lock()
 _descriptors: set[int] = set()
 
@@ -47,18 +46,19 @@ def lease(store: Store, job_id: str) -> Iterator[None]:
         _mine.reset(reset)
         with _mutex:
             del _held[name]
-        turn.set_result(None)
+        turn.release()
 
 
-def _wait_for_turn(name: _Name) -> Future[None]:
+def _wait_for_turn(name: _Name) -> threading.Lock:
+    mine = threading.Lock()
+    mine.acquire()
     while True:
         with _mutex:
-            other = _held.get(name)
-            if other is None:
-                mine: Future[None] = Future()
-                _held[name] = mine
-                return mine
-        other.result()
+            other = _held.setdefault(name, mine)
+        if other is mine:
+            return mine
+        with other:
+            pass  # whoever had it is done; now it is somebody's turn
 
 
 @contextmanager

@@ -5,7 +5,7 @@ A record file is a msgpack array:
     ["kachery record", 1, body, digest, signatures]
 
 `body` is the msgpack of a map, so that later versions can add to it; `digest` is the BLAKE3 of the
-msgpack of the first three items; `signatures` is an empty list until the record enters a zone.
+text `kachery record 1`, a newline and the body; `signatures` is empty until the record enters a zone.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Record(NamedTuple):
 
     def to_bytes(self) -> bytes:
         """The record file."""
-        body = msgpack.packb({**self._asdict(), "result": self.result._asdict()})
+        body = msgpack.packb(self._asdict())
         packed: bytes = msgpack.packb([MAGIC, VERSION, body, _digest(VERSION, body), []])
         return packed
 
@@ -85,12 +85,11 @@ class Record(NamedTuple):
             fields: dict[str, Any] = msgpack.unpackb(body)
             if fields["job_id"] != job_id:
                 raise DigestMismatch(f"the record of job {job_id} is that of another job")
-            result = fields["result"]
-            fields["result"] = Result(*[result[name] for name in Result._fields])
+            fields["result"] = Result(*fields["result"][: len(Result._fields)])
             return cls(*[fields[name] for name in cls._fields])
         except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
             raise DigestMismatch(f"the record of job {job_id} is damaged ({error})") from error
 
 
 def _digest(version: int, body: bytes) -> bytes:
-    return blake3_bytes(msgpack.packb([MAGIC, version, body]))
+    return blake3_bytes(b"%s %d\n%s" % (MAGIC.encode(), version, body))

@@ -107,7 +107,7 @@ def test_a_record_of_a_later_version_is_refused(store_dir):
     from kachery_tasks.record import MAGIC, Record
 
     body = msgpack.packb({"new": "fields"})
-    digest = blake3_bytes(msgpack.packb([MAGIC, 2, body]))
+    digest = blake3_bytes(b"kachery record 2\n" + body)
     with pytest.raises(kachery.StoreTooNew, match="version 2"):
         Record.from_bytes(msgpack.packb([MAGIC, 2, body, digest, []]), "ab" * 32)
 
@@ -122,7 +122,7 @@ def test_a_record_with_more_than_we_know_is_read(store_dir):
     _, _, body, _, _ = msgpack.unpackb(bytes.fromhex(vector["file"]))
     fields = {**msgpack.unpackb(body), "cpu_seconds": 1.5}
     body = msgpack.packb(fields)
-    digest = blake3_bytes(msgpack.packb([MAGIC, 1, body]))
+    digest = blake3_bytes(b"kachery record 1\n" + body)
     data = msgpack.packb([MAGIC, 1, body, digest, [{"key": b"", "signature": b""}], "more"])
     assert Record.from_bytes(data, vector["job_id"]).task == "golden:f"
 

@@ -134,8 +134,7 @@ def test_no_lease_or_temporary_file_stays_behind(store_dir, tasks, calls):
     tasks.once(1, calls.path, 0)
     with pytest.raises(ValueError):
         tasks.result("not a number")
-    left = [p for p in store_dir.rglob("*") if p.is_file() and p.name.startswith(".")]
-    assert left == [] and list((store_dir / "leases").iterdir()) == []
+    assert list((store_dir / "tmp").iterdir()) == list((store_dir / "leases").iterdir()) == []
 
 
 def test_processes_that_store_the_same_things(store_dir):
@@ -153,7 +152,7 @@ def test_processes_that_store_the_same_things(store_dir):
     ]
     assert all(child.communicate()[0] == b"done\n" for child in children)
     assert len([p for p in (store_dir / "sha1").rglob("*") if p.is_file()]) == 40
-    assert [p for p in store_dir.rglob("*") if p.name.startswith(".")] == []
+    assert list((store_dir / "tmp").iterdir()) == []
 
 
 def _in_child(queue, path):

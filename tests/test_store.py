@@ -234,7 +234,7 @@ try:
     kachery.store_npy(np.ones(2_000_000))
 except kachery.StoreUnavailable as error:
     print("Free some space" in str(error), error.errno)
-left = [n for _, _, names in os.walk(sys.argv[1]) for n in names if n.endswith(".tmp")]
+left = os.listdir(sys.argv[1] + "/tmp")
 print(left, f(10).shape, f.job(10).cached, f.job(2_000_000).cached)
 """
 

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgpack
 
@@ -33,26 +31,24 @@ _PLAIN = _SCALARS | {bytes, list, dict}
 _MAX_PLAIN_NODES = 20_000_000
 
 
-@dataclass(slots=True)
-class Blob:
+class Blob(NamedTuple):
     """A large buffer of a value: its BLAKE3 digest and the memory that has it."""
 
     digest: bytes
     memory: memoryview
 
 
-@dataclass
-class Encoded:
-    """An encoded value. `classes` are the classes whose instances are in it."""
+class Encoded(NamedTuple):
+    """An encoded value.
+
+    `address` is the 32-byte digest of the encoding: the number that names the value everywhere.
+    `classes` are the classes whose instances are in it.
+    """
 
     data: bytes
-    blobs: list[Blob] = field(default_factory=list)
-    classes: dict[str, type] = field(default_factory=dict)
-
-    @cached_property
-    def address(self) -> bytes:
-        """The 32-byte digest of the encoding: the number that names the value everywhere."""
-        return blake3_bytes(self.data)
+    address: bytes
+    blobs: list[Blob]
+    classes: dict[str, type]
 
     @property
     def size(self) -> int:
@@ -66,7 +62,7 @@ def encode(value: Any) -> Encoded:
 
 
 class Encoder:
-    """One encoding in progress.
+    """Encodes one value after the other.
 
     `special` gives, for exact types, functions from (value, encoder) to the bytes that stand for the
     value; this is how a job stands for its result.
@@ -74,8 +70,8 @@ class Encoder:
 
     def __init__(self, special: dict[type, Callable[[Any, Encoder], bytes]] | None = None) -> None:
         self.special = special or {}
-        self.blobs: list[Blob] = []
-        self.classes: dict[str, type] = {}
+        self._blobs: list[Blob] = []
+        self._classes: dict[str, type] = {}
         self._open: set[int] = set()  # the containers that the walk is inside of
         self._packed: dict[int, bytes] | None = None  # by identity, once sharing is suspected
         self._packer = msgpack.Packer(
@@ -84,13 +80,14 @@ class Encoder:
 
     def encode(self, value: Any) -> Encoded:
         """Encode one value."""
+        self._blobs, self._classes, self._packed = [], {}, None
         try:
             data = PREFIX + self.pack(value)
         except RecursionError:
             raise CannotEncode("it is nested too deeply for this Python's stack") from None
         if len(data) > MAX_SIZE:
             raise _too_large()
-        return Encoded(data, self.blobs, self.classes)
+        return Encoded(data, blake3_bytes(data), self._blobs, self._classes)
 
     def pack(self, value: Any) -> bytes:
         """The encoding of a value inside another one (without the prefix)."""
@@ -177,7 +174,7 @@ class Encoder:
         parts = codec.encode(value)
         pieces = [self._array(len(parts) + 1), self._msgpack(codec.name)]
         if codec.name.startswith("class."):
-            self.classes[class_name(type(value))] = type(value)
+            self._classes[class_name(type(value))] = type(value)
         pieces.extend(self.pack(part) for part in parts)
         return self.extension(ext.TYPED, b"".join(pieces))
 
@@ -185,7 +182,7 @@ class Encoder:
         if memory.nbytes < BLOB_FROM:
             return self._msgpack(bytes(memory))
         digest = blake3_bytes(memory)
-        self.blobs.append(Blob(digest, memory))
+        self._blobs.append(Blob(digest, memory))
         return self.extension(code, digest + memory.nbytes.to_bytes(8, "big"))
 
     def _msgpack(self, value: Any) -> bytes:
