@@ -214,10 +214,10 @@ class TemporaryFile:
         self._path = backend.path(f"tmp/{os.getpid()}.{secrets.token_hex(8)}")
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         try:
-            self._fd = os.open(self._path, flags, 0o600)
+            self._fd = os.open(self._path, flags, _READ_ONLY)
         except FileNotFoundError:
             os.makedirs(backend.path("tmp"), exist_ok=True)
-            self._fd = os.open(self._path, flags, 0o600)
+            self._fd = os.open(self._path, flags, _READ_ONLY)
 
     def write(self, data: Buffer) -> None:
         """Append all of a contiguous buffer."""
@@ -228,7 +228,6 @@ class TemporaryFile:
     def commit(self, name: str, *, durable: bool) -> bool:
         """Give the file its name; False when the name is taken (then what is there is synced)."""
         target = self._backend.path(name)
-        os.fchmod(self._fd, _READ_ONLY)
         if durable:
             os.fsync(self._fd)
         created = self._link(target)

@@ -14,7 +14,7 @@ import threading
 _log = logging.getLogger("kachery.store")
 
 _BATCH_SECONDS = 1.0  # how long writes gather before they are synchronized together
-_ONE_BY_ONE_UP_TO = 64  # beyond this, one sync() of everything costs less than single fsyncs
+_ONE_BY_ONE_UP_TO = 64  # beyond this, synchronizing the whole file system costs less
 
 _pending: dict[str, str] = {}  # path -> root of its store
 _wake = threading.Condition()
@@ -44,8 +44,7 @@ def sync_pending() -> None:
     with _wake:
         batch = dict(_pending)
         _pending.clear()
-    if len(batch) > _ONE_BY_ONE_UP_TO:
-        os.sync()
+    if len(batch) > _ONE_BY_ONE_UP_TO and all(map(_sync_file_system, set(batch.values()))):
         return
     folders: dict[str, set[str]] = {}
     for path, root in batch.items():
@@ -62,6 +61,24 @@ def sync_pending() -> None:
             _sync_folders(paths, root)
         except OSError as error:
             _log.warning("could not synchronize the folders of %s: %s", root, error)
+
+
+def _sync_file_system(root: str) -> bool:
+    """Synchronize all of a store's file system, where the system can (Linux: `man syncfs`)."""
+    import ctypes
+
+    syncfs = getattr(ctypes.CDLL(None), "syncfs", None)
+    if syncfs is None:
+        return False
+    try:
+        fd = os.open(root, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        _log.warning("could not synchronize %s: %s", root, error)
+        return False
+    try:
+        return bool(syncfs(fd) == 0)
+    finally:
+        os.close(fd)
 
 
 def _sync_folders(folders: set[str], root: str) -> None:

@@ -23,8 +23,9 @@ from ._version import __version__
 from .binding import Arguments
 from .definition import Definition
 from .errors import CannotDecode, CannotEncode, ImpureTaskWarning, NotStoredWarning
-from .identity import Addresses, addresses_of, job_id
+from .identity import Addresses, addresses_of, codes_of, job_id
 from .lease import lease
+from .names import find_class
 from .record import INLINE_UP_TO, Record, Result
 from .values import Encoded, decode, encode
 
@@ -69,8 +70,10 @@ def load(store: Store, record: Record) -> Any:
     """The value that a record names.
 
     Raises Unusable when it is lost or damaged; the record is set aside then, so that the job is
-    computed again. CannotDecode when this program lacks a type of it.
+    computed again. CannotDecode when this program lacks a class of it, or has another version.
     """
+    for name, code in record.result.classes:
+        _check_class(name, code)
 
     def load_blob(digest: bytes, size: int) -> memoryview:
         memory = store.blobs.map(Digest("blake3", digest.hex()))
@@ -83,6 +86,14 @@ def load(store: Store, record: Record) -> Any:
         return decode(encoding, load_blob)
     except (NotFound, DigestMismatch) as error:
         raise _unusable(store, record, error) from error
+
+
+def _check_class(name: str, code: str) -> None:
+    cls = find_class(name)
+    if cls is None:
+        raise CannotDecode(f"the class {name} is not in this program: import its module first")
+    if codes_of([cls]) != {(name, code)}:
+        raise CannotDecode(f"the class {name} is not what it was when the result was stored")
 
 
 def run_job(
@@ -127,14 +138,15 @@ def answer(
     for _ in range(_ATTEMPTS):
         try:
             record = lookup(store, id)
-            outcome = Outcome(record) if record is not None else None
         except StoreUnavailable:
-            outcome = None  # run_job meets the same and says so
-        outcome = outcome or run_job(store, id, definition, arguments, addresses, strict=strict)
-        if outcome.value is not ABSENT:
-            return outcome.value, outcome.warning
+            record = None  # run_job meets the same and says so
+        if record is None:
+            outcome = run_job(store, id, definition, arguments, addresses, strict=strict)
+            if outcome.record is None or outcome.value is not ABSENT:
+                return outcome.value, outcome.warning
+            record = outcome.record
         try:
-            return value_of(store, outcome), None
+            return load(store, record), None
         except Unusable:
             continue  # it has been set aside, so now it is computed
         except (CannotDecode, StoreUnavailable) as error:
@@ -232,14 +244,16 @@ def _impurity(
     id: str, definition: Definition, arguments: Arguments, before: Addresses, strict: bool
 ) -> KacheryWarning | None:
     """What speaks against storing the result of a run that has just ended."""
-    changed = _changed_arguments(definition, arguments, before, strict)
+    after = before
+    if before.size <= ALWAYS_CHECKED_UP_TO or strict:
+        try:
+            after = addresses_of(definition, arguments)
+        except CannotEncode as error:
+            return _changed_its(definition, f"arguments ({error})")
+    changed = [repr(name) for name, address in before.of.items() if after.of[name] != address]
     if changed:
-        return ImpureTaskWarning(
-            f"{definition.name} changed its argument {', '.join(changed)}: the value is returned"
-            " and not stored, because a stored result would not change the argument next time. Let"
-            " the task work on a copy"
-        )
-    if job_id(definition, before.of, before.classes) != id:
+        return _changed_its(definition, f"argument {', '.join(changed)}")
+    if job_id(definition, after.of, after.classes) != id:
         return ImpureTaskWarning(
             f"the code of {definition.name}, or a global that it reads, changed while it ran: the"
             " value is returned and not stored"
@@ -247,16 +261,11 @@ def _impurity(
     return None
 
 
-def _changed_arguments(
-    definition: Definition, arguments: Arguments, before: Addresses, strict: bool
-) -> list[str]:
-    if before.size > ALWAYS_CHECKED_UP_TO and not strict:
-        return []
-    try:
-        after = addresses_of(definition, arguments).of
-    except CannotEncode as error:
-        return [str(error)]
-    return [repr(name) for name, address in before.of.items() if after[name] != address]
+def _changed_its(definition: Definition, what: str) -> ImpureTaskWarning:
+    return ImpureTaskWarning(
+        f"{definition.name} changed its {what}: the value is returned and not stored, because a"
+        " stored result would not change the argument next time. Let the task work on a copy"
+    )
 
 
 def _commit(store: Store, record: Record, encoded: Encoded) -> None:
@@ -275,7 +284,7 @@ def _result(encoded: Encoded, value: Any) -> Result:
         address=encoded.address,
         size=encoded.size,
         type=_type_name(value),
-        classes=sorted(encoded.classes),
+        classes=sorted(codes_of(encoded.classes)),
         inline=encoded.data if small else None,
     )
 

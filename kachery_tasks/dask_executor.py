@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass
@@ -28,6 +28,7 @@ from .cache import ABSENT, Outcome, Unusable, run_submitted, value_of
 from .code import class_fingerprint, syntax_known
 from .definition import Definition
 from .errors import CodeMismatch
+from .graph import inputs_first
 from .job import Job, replaced
 from .names import find_class, main_known_as, main_name
 from .record import Record
@@ -106,8 +107,10 @@ class DaskExecutor:
                 running[one.key] = _dask_key(one)
             elif remote is not None and not one.done():
                 running[one.key] = remote
-            else:
+            elif one.runner is job.runner:
                 known[one.key] = one.started().result()
+            else:  # of another store, which the worker will not look into
+                known[one.key] = Outcome(None, one.runner.value_of(one.started().result()))
         return running, known
 
     def _order(
@@ -121,7 +124,7 @@ class DaskExecutor:
             by_value=not definition.importable,
             fingerprint=code.digest,
             parts=code.parts,
-            syntax=code.main_syntax | _syntax_of_classes(job, known),
+            syntax=_main_syntax(job),
             main=main_name(),
             arguments=cloudpickle.dumps(job.substituted(lambda one: Stand(one.key))),
             inputs=inputs,
@@ -144,15 +147,19 @@ def _dask_key(job: Job) -> str:
     return job.key if job.attempt == 0 else f"{job.key}~{job.attempt}"
 
 
-def _syntax_of_classes(job: Job, known: Mapping[str, Outcome]) -> dict[str, str]:
+def _main_syntax(job: Job) -> dict[str, str]:
+    """What a worker must be told of `__main__`: of the task, and of classes that inputs may bring."""
     syntax: dict[str, str] = {}
-    names = set(job.classes)
-    for outcome in known.values():
-        names.update(outcome.record.result.classes if outcome.record else ())
-    for name in names:
+    classes: set[str] = set()
+    for one in inputs_first([job]):
+        syntax |= one.definition.fingerprint().main_syntax
+        classes.update(name for name, _ in one.classes)
+        if one.future is not None and (record := one.record) is not None:
+            classes.update(name for name, _ in record.result.classes)
+    for name in classes:
         cls = find_class(name)
-        code = class_fingerprint(cls) if cls is not None else None
-        syntax.update(code.main_syntax if code is not None else {})
+        code = None if cls is None else class_fingerprint(cls)
+        syntax |= {} if code is None else code.main_syntax
     return syntax
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ from .binding import Arguments
 from .code import class_fingerprint
 from .definition import Definition
 from .errors import CannotEncode
-from .names import find_class
+from .names import class_name
 from .values import Encoder
 
 _KIND = "kachery job 1"
@@ -22,15 +22,19 @@ _KIND = "kachery job 1"
 Special = dict[type, Callable[[Any, Encoder], bytes]]
 
 
+# Names of classes and the fingerprints of their code.
+ClassCodes = frozenset[tuple[str, str]]
+
+
 class Addresses(NamedTuple):
     """The addresses of a call's arguments.
 
-    `of`: parameter -> 32 bytes. `classes`: names of the classes whose instances were met. `size`:
+    `of`: parameter -> 32 bytes. `classes`: the project's classes whose instances were met. `size`:
     bytes of all encodings and blobs.
     """
 
     of: dict[str, bytes]
-    classes: set[str]
+    classes: ClassCodes
     size: int
 
 
@@ -47,7 +51,7 @@ def addresses_of(
     only those of the parameters in `unknown` are computed anew.
     """
     of: dict[str, bytes] = {} if known is None else dict(known.of)
-    classes: set[str] = set() if known is None else set(known.classes)
+    classes: ClassCodes = frozenset() if known is None else known.classes
     size = 0 if known is None else known.size
     encoder = Encoder(special)
     for name in definition.identifying:
@@ -60,20 +64,26 @@ def addresses_of(
         of[name] = encoded.address
         size += len(encoded.data)
         if encoded.classes:
-            classes.update(encoded.classes)
+            classes |= codes_of(encoded.classes)
         if encoded.blobs:
             size += sum(blob.memory.nbytes for blob in encoded.blobs)
     return Addresses(of, classes, size)
 
 
-def job_id(definition: Definition, addresses: Mapping[str, bytes], classes: set[str]) -> str:
+def codes_of(classes: Iterable[type]) -> ClassCodes:
+    """The names and fingerprints of those of the classes that are the project's."""
+    codes = ((class_name(cls), class_fingerprint(cls)) for cls in classes)
+    return frozenset((name, code.digest) for name, code in codes if code is not None)
+
+
+def job_id(definition: Definition, addresses: Mapping[str, bytes], classes: ClassCodes) -> str:
     """64 hex digits: the digest of kind, name, fingerprint and argument addresses.
 
     The code of the project's classes among the arguments counts like the task's own.
     """
     fingerprint = definition.fingerprint().digest
     if classes:
-        fingerprint = _with_classes(fingerprint, classes)
+        fingerprint = blake3_bytes(msgpack.packb([fingerprint, sorted(classes)])).hex()
     pieces = [_head(definition.kind, definition.name, fingerprint, len(addresses))]
     for name, address in addresses.items():
         pieces += (_named(name), address)
@@ -93,15 +103,3 @@ def _head(kind: str, name: str, fingerprint: str, count: int) -> bytes:
 def _named(name: str) -> bytes:
     pair: bytes = msgpack.packb([name, bytes(32)])
     return pair[:-32]
-
-
-def _with_classes(fingerprint: str, names: set[str]) -> str:
-    found = []
-    for name in sorted(names):
-        cls = find_class(name)
-        code = None if cls is None else class_fingerprint(cls)
-        if cls is None or code is not None:
-            found.append([name, None if code is None else code.digest])
-    if not found:
-        return fingerprint
-    return blake3_bytes(msgpack.packb([fingerprint, found])).hex()

@@ -16,7 +16,7 @@ from .cache import Outcome
 from .definition import Definition
 from .errors import CannotEncode
 from .graph import inputs_first
-from .identity import Addresses, addresses_of, job_id
+from .identity import Addresses, ClassCodes, addresses_of, job_id
 from .record import Record
 from .values import Encoder, ext
 from .values.encoding import PREFIX
@@ -28,14 +28,17 @@ class Runner(Protocol):
     def lookup(self, id: str) -> Record | None:
         """The record of a job id, if it is stored."""
 
-    def start(self, jobs: Sequence[Job]) -> None:
-        """Give every job a future, looking up or starting what it takes."""
+    def start(self, jobs: Sequence[Job]) -> int:
+        """Give every job a future, looking up or starting what it takes; how many have to run."""
 
     def outcome(self, job: Job, timeout: float | None) -> Outcome:
         """What became of a job once it is done."""
 
     def value(self, job: Job, timeout: float | None) -> Any:
         """The value of a job once it is done; see Job.result."""
+
+    def value_of(self, outcome: Outcome) -> Any:
+        """The value of an outcome: a copy of its own, where the store has it."""
 
     def encoding(self, record: Record) -> bytes:
         """The encoding of the result that a record names."""
@@ -57,7 +60,7 @@ class Job:
         self.inputs: list[Job] = []  # the jobs among the arguments, each once
         self.future: Future[Outcome] | None = None
         self.attempt = 0  # counts how often the result was lost
-        self._runner = runner
+        self.runner = runner
         self._open: list[str] = []  # the parameters whose arguments have jobs in them
         self.key, self._addresses = self._identify()
         self._id: str | None = None if self.inputs else self.key
@@ -65,8 +68,8 @@ class Job:
     # Identity
 
     @property
-    def classes(self) -> set[str]:
-        """The names of the classes whose instances are among the arguments."""
+    def classes(self) -> ClassCodes:
+        """The project's classes whose instances are among the arguments."""
         return self._addresses.classes
 
     @property
@@ -125,7 +128,7 @@ class Job:
     def _with_results(self) -> Addresses | None:
         """The addresses of the arguments with jobs standing for their results; None if unknown."""
         records: dict[int, Record] = {}
-        classes: set[str] = set()
+        classes: set[tuple[str, str]] = set()
         for job in self.inputs:
             record = job._known_record()  # noqa: SLF001 - another job
             if record is None:
@@ -134,8 +137,8 @@ class Job:
 
         def splice(job: Job, _: Encoder) -> bytes:
             record = records[id(job)]
-            classes.update(record.result.classes)
-            return self._runner.encoding(record)[len(PREFIX) :]
+            classes.update((name, code) for name, code in record.result.classes)
+            return self.runner.encoding(record)[len(PREFIX) :]
 
         addresses = addresses_of(
             self.definition, self.arguments, {Job: splice}, self._addresses, self._open
@@ -164,11 +167,11 @@ class Job:
             outcome = future.result()
             if outcome.record is not None:
                 return outcome.record
-        return None if self._id is None else self._runner.lookup(self._id)
+        return None if self._id is None else self.runner.lookup(self._id)
 
     def stored_record(self) -> Record | None:
         """The record as the store has it now, whatever became of this job's own run."""
-        return None if self.id is None else self._runner.lookup(self.id)
+        return None if self.id is None else self.runner.lookup(self.id)
 
     @property
     def cached(self) -> bool:
@@ -191,12 +194,12 @@ class Job:
 
         Raises what the task raised, TimeoutError after `timeout` seconds, CancelledError.
         """
-        return self._runner.value(self, timeout)
+        return self.runner.value(self, timeout)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """What the task raised, or None; waits like `result`."""
         try:
-            self._runner.outcome(self, timeout)
+            self.runner.outcome(self, timeout)
         except (TimeoutError, CancelledError):
             raise
         except BaseException as error:  # noqa: BLE001 - that is what is asked for
@@ -218,7 +221,7 @@ class Job:
     def forget(self) -> None:
         """Remove the result from the store: the job will be computed when it is next asked for."""
         if self.id is not None:
-            self._runner.remove(self.id)
+            self.runner.remove(self.id)
         self.reset()
 
     def reset(self) -> None:
@@ -235,7 +238,7 @@ class Job:
     def started(self) -> Future[Outcome]:
         """The future of the job, which is started if nobody has."""
         if self.future is None:
-            self._runner.start([self])
+            self.runner.start([self])
         assert self.future is not None  # noqa: S101 - that is what start() is for
         return self.future
 

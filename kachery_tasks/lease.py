@@ -84,7 +84,7 @@ def _lock(path: str) -> int:
         fd = _open(path)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
-            if _is_at(path, fd):
+            if os.fstat(fd).st_nlink:
                 _descriptors.add(fd)
                 return fd
         except BaseException:
@@ -100,15 +100,6 @@ def _open(path: str) -> int:
     except FileNotFoundError:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         return os.open(path, flags, 0o644)
-
-
-def _is_at(path: str, fd: int) -> bool:
-    try:
-        there = os.stat(path)
-    except FileNotFoundError:
-        return False
-    here = os.fstat(fd)
-    return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
 
 
 def _forget_after_fork() -> None:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
 
-from .cache import Outcome, run_submitted, value_of
+from .cache import Outcome, run_submitted
 from .job import Job
 from .settings import UNCHANGED, Settings, applied
 
@@ -34,14 +34,13 @@ class LocalExecutor:
     def _run(self, job: Job, future: Future[Outcome]) -> None:
         if not future.set_running_or_notify_cancel():
             return
-        store = self._settings.store
         try:
-            values = {id(one): value_of(store, one.started().result()) for one in job.inputs}
+            values = {id(one): one.runner.value_of(one.started().result()) for one in job.inputs}
             # A pool of its own for jobs that the task starts: waiting for a place in this one could
             # take for ever.
             with applied(self._settings.changed(UNCHANGED, None, UNCHANGED)):
                 outcome = run_submitted(
-                    store,
+                    self._settings.store,
                     job.definition,
                     job.substituted(lambda one: values[id(one)]),
                     expected=None if job.inputs else job.key,

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import lru_cache
+from functools import cache
 from types import ModuleType
 from typing import Any
 from weakref import WeakValueDictionary
@@ -25,16 +25,20 @@ _classes_met: WeakValueDictionary[str, type] = WeakValueDictionary()
 
 def main_name() -> str:
     """What `__main__` is called: the module of `python -m`, the script's stem, or `__main__`."""
-    return _main_of_client.get() or _name_of_main(sys.modules.get("__main__"))
-
-
-@lru_cache(maxsize=8)
-def _name_of_main(main: ModuleType | None) -> str:
+    told = _main_of_client.get()
+    if told is not None:
+        return told
+    main = sys.modules.get("__main__")
     spec = getattr(main, "__spec__", None)
     if spec is not None and spec.name not in MAIN_NAMES:
         return str(spec.name)
     file = getattr(main, "__file__", None)
-    return os.path.splitext(os.path.basename(file))[0] if file else "__main__"
+    return _stem(file) if file else "__main__"
+
+
+@cache
+def _stem(file: str) -> str:
+    return os.path.splitext(os.path.basename(file))[0]
 
 
 @contextmanager

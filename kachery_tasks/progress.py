@@ -28,8 +28,8 @@ class Progress:
 
 
 class _Visible(Progress):
-    def __init__(self, title: str, total: int, done: int) -> None:
-        self._options = {"desc": title, "total": total, "unit": "job", "initial": done}
+    def __init__(self, title: str, total: int) -> None:
+        self._options = {"desc": title, "total": total, "unit": "job"}
         self._due = time.monotonic() + _SHOW_AFTER
         self._bar: Any = None
         self._unseen = 0
@@ -53,30 +53,27 @@ class _Visible(Progress):
 
 
 @contextmanager
-def progress_of(
-    title: str, total: int, *, done: int = 0, wanted: bool = True
-) -> Iterator[Progress]:
+def progress_of(title: str, total: int, *, wanted: bool) -> Iterator[Progress]:
     """A progress bar for a with-block; silent where nobody watches, and if it is not wanted."""
     watched = sys.stderr.isatty() or "ipykernel" in sys.modules
-    progress = _Visible(title, total, done) if wanted and watched else Progress()
+    progress = _Visible(title, total) if wanted and watched else Progress()
     try:
         yield progress
     finally:
         progress.close()
 
 
-def wait_for(futures: Collection[Future[Any]], *, progress: bool) -> None:
-    """Return when all are done, whatever became of them, with a progress bar that counts them."""
-    waiting = [future for future in futures if not future.done()]
-    if not waiting:
-        return
-    served = len(futures) - len(waiting)
+def wait_for(futures: Collection[Future[Any]], *, served: int, progress: bool) -> None:
+    """Return when all are done, whatever became of them, with a progress bar that counts them.
+
+    `served` of them were known from the beginning.
+    """
     ended: SimpleQueue[Future[Any]] = SimpleQueue()
-    for future in waiting:
+    for future in futures:
         future.add_done_callback(ended.put)
     title = f"jobs ({served} served)" if served else "jobs"
-    with progress_of(title, len(futures), done=served, wanted=progress) as bar:
-        for _ in waiting:
+    with progress_of(title, len(futures), wanted=progress) as bar:
+        for _ in futures:
             while True:
                 try:
                     ended.get(timeout=_REFRESH_EVERY)

@@ -4,8 +4,9 @@ A record file is a msgpack array:
 
     ["kachery record", 1, body, digest, signatures]
 
-`body` is the msgpack of a map, so that later versions can add to it; `digest` is the BLAKE3 of the
-text `kachery record 1`, a newline and the body; `signatures` is empty until the record enters a zone.
+`body` is the msgpack of the fields of a Record as an array, which may grow; `digest` is the BLAKE3
+of the text `kachery record 1`, a newline and the body; `signatures` is empty until the record
+enters a zone.
 """
 
 from __future__ import annotations
@@ -26,13 +27,14 @@ class Result(NamedTuple):
     """What came out of a job.
 
     `address`: 32 bytes. `size`: bytes of encoding and blobs. `type`: the Python type, for people.
-    `classes`: names of the classes whose instances are in it. `inline`: the encoding, if it is small.
+    `classes`: names and fingerprints of the project's classes whose instances are in it. `inline`:
+    the encoding, if it is small.
     """
 
     address: bytes
     size: int
     type: str
-    classes: list[str]
+    classes: list[tuple[str, str]]
     inline: bytes | None
 
 
@@ -62,7 +64,7 @@ class Record(NamedTuple):
 
     def to_bytes(self) -> bytes:
         """The record file."""
-        body = msgpack.packb(self._asdict())
+        body = msgpack.packb(self)  # tuples in a tuple
         packed: bytes = msgpack.packb([MAGIC, VERSION, body, _digest(VERSION, body), []])
         return packed
 
@@ -82,13 +84,16 @@ class Record(NamedTuple):
                     f"the record of job {job_id} has version {version}, and this kachery reads"
                     f" {VERSION}: upgrade kachery"
                 )
-            fields: dict[str, Any] = msgpack.unpackb(body)
-            if fields["job_id"] != job_id:
+            fields: list[Any] = msgpack.unpackb(body)[: len(cls._fields)]
+            if fields[0] != job_id:
                 raise DigestMismatch(f"the record of job {job_id} is that of another job")
-            fields["result"] = Result(*fields["result"][: len(Result._fields)])
-            return cls(*[fields[name] for name in cls._fields])
-        except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
+            fields[_RESULT] = Result._make(fields[_RESULT][: len(Result._fields)])
+            return cls._make(fields)
+        except (ValueError, TypeError, IndexError, msgpack.UnpackException) as error:
             raise DigestMismatch(f"the record of job {job_id} is damaged ({error})") from error
+
+
+_RESULT = Record._fields.index("result")
 
 
 def _digest(version: int, body: bytes) -> bytes:

@@ -47,31 +47,38 @@ class Session:
         """Forget the record of a job id."""
         self._settings.store.jobs.remove(id)
 
-    def start(self, jobs: Sequence[Job]) -> None:
-        """Give every job a future: of the stored result, of an equal job's run, or of its own run."""
-        to_run: list[Job] = []
-        twins: list[tuple[Job, Job]] = []
-        first: dict[str, Job] = {}
+    def start(self, jobs: Sequence[Job]) -> int:
+        """Give every job a future: of the stored result, of an equal job's run, or of its own run.
+
+        Returns how many have to run.
+        """
+        to_run: dict[str, Job] = {}
+        twins: list[Job] = []
         for job in inputs_first(jobs):
-            if job.future is not None:
+            if job.future is not None or self._settle(job):
                 continue
-            record = job.stored_record() if job.resolve() else None
-            if record is not None:
-                job.future = _finished(Outcome(record))
-            elif (running := self._running.get(job.key)) is not None and not running.done():
-                job.future = running
-            elif job.key in first:
-                twins.append((job, first[job.key]))
+            if job.key in to_run:
+                twins.append(job)
             else:
-                first[job.key] = job
-                to_run.append(job)
+                to_run[job.key] = job
         if to_run:
-            self._executor().start(to_run)
-        for job in to_run:
-            if job.future is not None:
-                self._running[job.key] = job.future
-        for job, twin in twins:
-            job.future = twin.future
+            self._executor().start(list(to_run.values()))
+        self._running.update({key: job.future for key, job in to_run.items() if job.future})
+        for job in twins:
+            job.future = to_run[job.key].future
+        return len(to_run)
+
+    def _settle(self, job: Job) -> bool:
+        """Give a job the future of a result or run that is there already, if one is."""
+        if job.runner is not self:
+            return job.started() is not None
+        record = job.stored_record() if job.resolve() else None
+        running = self._running.get(job.key)
+        if record is not None:
+            job.future = _finished(Outcome(record))
+        elif running is not None and not running.done():
+            job.future = running
+        return job.future is not None
 
     def outcome(self, job: Job, timeout: float | None) -> Outcome:
         """What became of a job, once it is done; its inputs are computed again if they were lost."""
@@ -79,8 +86,11 @@ class Session:
 
     def value(self, job: Job, timeout: float | None) -> Any:
         """The value of a job, once it is done; what was lost is computed again."""
-        store = self._settings.store
-        return self._settled(job, timeout, lambda outcome: value_of(store, outcome))
+        return self._settled(job, timeout, self.value_of)
+
+    def value_of(self, outcome: Outcome) -> Any:
+        """The value of an outcome: a copy of its own, where the store has it."""
+        return value_of(self._settings.store, outcome)
 
     def _settled(self, job: Job, timeout: float | None, use: Callable[[Outcome], T]) -> T:
         attempt = 1
@@ -130,10 +140,14 @@ def gather(
     exceptions are returned in the places of the values.
     """
     wanted = _checked(jobs)
-    session().start(wanted)
+    before = sum(job.future is not None and not job.done() for job in inputs_first(wanted))
+    running = before + sum(
+        runner.start([job for job in wanted if job.runner is runner])
+        for runner in {id(job.runner): job.runner for job in wanted}.values()
+    )
     futures = {job.started() for job in inputs_first(wanted)}
     try:
-        wait_for(futures, progress=progress)
+        wait_for(futures, served=len(futures) - running, progress=progress)
     except KeyboardInterrupt:
         for future in futures:
             future.cancel()

@@ -161,11 +161,12 @@ def test_classes_and_helpers_of_main(client, tmp_path, store_dir):
                 with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0") as c, Client(c):
                     print(kachery.gather(jobs), [j.id for j in jobs], jobs[0].task)
             else:
+                assert all(j.cached for j in jobs) == (sys.argv[1] == "served"), "served"
                 print(kachery.gather(jobs), [j.id for j in jobs], jobs[0].task)
         """,
     )
     outputs = []
-    for where, folder in (("cluster", "a"), ("here", "b"), ("here", "a")):
+    for where, folder in (("cluster", "a"), ("here", "b"), ("served", "a")):
         env = {**os.environ, "KACHERY_DIR": str(tmp_path / folder)}
         done = subprocess.run(
             [sys.executable, "-W", "error::UserWarning", script, where],

@@ -211,6 +211,17 @@ def test_using_another_folder(tmp_path, calls):
     assert calls.count == 2
 
 
+def test_jobs_of_different_stores_in_one_gather(tmp_path, calls):
+    with kachery.using(dir=tmp_path / "other"):
+        there = counted.job(1, calls.path)
+    here = total.job([there, scaled.job(2)])
+    assert kachery.gather([there, here]) == [[1], 5.0]
+    with kachery.using(dir=tmp_path / "other"):
+        assert counted.job(1, calls.path).cached
+    assert not counted.job(1, calls.path).cached
+    assert counted(1, calls.path) == [1] and calls.count == 2
+
+
 def test_nested_tasks_do_not_wait_for_each_other_s_threads():
     @kachery.task
     def outer(n):
@@ -413,7 +424,7 @@ def test_progress_counts_all_jobs_of_the_graph(monkeypatch):
             shown.append(options)
 
         def update(self, n):
-            shown[-1]["n"] = shown[-1].get("n", shown[-1]["initial"]) + n
+            shown[-1]["n"] = shown[-1].get("n", 0) + n
 
         def close(self):
             shown[-1]["closed"] = True
@@ -426,9 +437,6 @@ def test_progress_counts_all_jobs_of_the_graph(monkeypatch):
     scaled(0)
     top = total.job([scaled.job(i) for i in range(4)])
     kachery.gather([top])
-    assert shown == [
-        {"desc": "jobs (1 served)", "total": 5, "unit": "job", "initial": 1, "n": 5, "closed": True}
-    ]
-    kachery.gather([top])
+    assert shown == [{"desc": "jobs (1 served)", "total": 5, "unit": "job", "n": 5, "closed": True}]
     kachery.gather([scaled.job(77)], progress=False)
     assert len(shown) == 1

@@ -4,7 +4,7 @@ fingerprint_of(function, version=) -> Fingerprint     what the code is, and whet
 syntax_known(digests)                                 what a worker is told of the client's code
 """
 
+from .digests import syntax_known
 from .fingerprint import Fingerprint, class_fingerprint, fingerprint_of
-from .reach import syntax_known
 
 __all__ = ["Fingerprint", "class_fingerprint", "fingerprint_of", "syntax_known"]

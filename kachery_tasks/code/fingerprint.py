@@ -6,7 +6,6 @@ from types import FunctionType
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
-from ..names import qualified_name
 from ..values import encode
 from .guards import Guards
 from .reach import Reach
@@ -18,8 +17,8 @@ class Fingerprint(NamedTuple):
     """What a function's code is.
 
     `digest`: 64 hex digits. `parts`: function or class -> digest of its description, for showing what
-    differs. `main_syntax`: digests of the syntax of what `__main__` defines, for a worker that
-    lacks the source. `guards`
+    differs. `main_syntax` tells a worker, who lacks the source of what `__main__` defines, the
+    digests of its syntax. `guards`
     tell whether all of it still holds.
     """
 
@@ -34,7 +33,7 @@ def fingerprint_of(function: FunctionType, *, version: str | None = None) -> Fin
 
     With `version` the source text and what it reaches do not count, defaults and closure do.
     """
-    reach = Reach(qualified_name(function), _package_of(function))
+    reach = Reach(_package_of(function))
     reach.function(function, version)
     return _finish(reach)
 
@@ -47,7 +46,7 @@ def class_fingerprint(cls: type) -> Fingerprint | None:
     known = _of_classes.get(cls, ...)
     if known is None or (isinstance(known, Fingerprint) and known.guards.hold()):
         return known
-    reach = Reach(qualified_name(cls), "")
+    reach = Reach("")
     reference = reach.reference(cls, cls.__name__)
     found = _finish(reach) if reference[0] == "node" else None
     _of_classes[cls] = found

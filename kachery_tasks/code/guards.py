@@ -47,11 +47,9 @@ class Guards:
         """Guard the attributes of a class."""
         self._classes.append((cls, tuple(cls.__dict__.values())))
 
-    def content(self, value: Any, address_of: Callable[[Any], bytes]) -> bytes:
-        """Guard the content of something that can change in place; returns its address."""
-        address = address_of(value)
-        self._contents.append((value, address_of, address))
-        return address
+    def content(self, value: Any, now: bytes, content_of: Callable[[Any], bytes]) -> None:
+        """Guard the content of something that can change in place, which is `now`."""
+        self._contents.append((value, content_of, now))
 
     def hold(self) -> bool:
         """Whether everything is as it was."""
@@ -74,7 +72,7 @@ class Guards:
                 a is not b for a, b in zip(now, attributes, strict=True)
             ):
                 return False
-        return all(address_of(value) == was for value, address_of, was in self._contents)
+        return all(content_of(value) == was for value, content_of, was in self._contents)
 
 
 def _content(cell: CellType) -> Any:

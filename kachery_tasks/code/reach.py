@@ -18,81 +18,56 @@ import importlib
 import importlib.util
 import sys
 import types
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
-from types import CodeType, FunctionType, MappingProxyType, ModuleType
+from collections.abc import Callable, Mapping
+from types import FunctionType, ModuleType
 from typing import Any
 
-from ..errors import CannotEncode, CannotFingerprint, SourceWarning
-from ..names import MAIN_NAMES, class_name, module_name, qualified_name
+from ..errors import CannotEncode, CannotFingerprint
+from ..names import class_name, module_name, qualified_name
 from ..values import encode
+from .digests import digest_of_code
 from .guards import MISSING, Guards
 from .inert import INERT, is_incidental
 from .project import is_installed_file, is_project_module
 from .references import Import, references_of
-from .source import syntax_of
-from .syntax import normalized
 
 _IMMUTABLE = (type(None), bool, int, float, complex, str, bytes, range, type(...), enum.Enum)
 
-_syntax_of_client: ContextVar[Mapping[str, str]] = ContextVar(
-    "syntax_of_client",
-    default=MappingProxyType({}),
-)
-
-
-@contextmanager
-def syntax_known(digests: Mapping[str, str]) -> Iterator[None]:
-    """While this lasts, take the syntax of functions of `__main__` from another process.
-
-    Their source exists only in the client's process. `digests` is `Fingerprint.main_syntax`.
-    """
-    reset = _syntax_of_client.set(digests)
-    try:
-        yield
-    finally:
-        _syntax_of_client.reset(reset)
-
 
 class Reach:
-    """A walk over what a function reaches, starting from `root`, a name that tells walks apart."""
+    """A walk over what a function of a package reaches."""
 
-    def __init__(self, root: str, package: str) -> None:
+    def __init__(self, package: str) -> None:
         self.nodes: list[Any] = []
-        self.names: list[str] = []
         self.guards = Guards()
-        self.main_syntax: dict[str, str] = {}  # of the functions of `__main__`: for workers
-        self._root = root
+        self.main_syntax: dict[str, str] = {}  # see digest_of_code
         self._package = package
         self._positions: dict[int, int] = {}  # id -> position in nodes
         self._kept: list[Any] = []  # so that no id is used twice
+        self._open: set[int] = set()  # containers that the walk is inside of
 
     # Nodes
 
     def function(self, function: FunctionType, version: str | None = None) -> list[Any]:
         """The node of a function; with `version` its source and what that reaches do not count."""
-        name = qualified_name(function)
-        return self._node(function, name, lambda label: self._describe(function, label, version))
+        return self._node(
+            function, qualified_name(function), lambda: self._describe(function, version)
+        )
 
     def class_(self, cls: type) -> list[Any]:
         """The node of a class, which a decoder can find from now on."""
-        return self._node(cls, class_name(cls), lambda _: self._describe_class(cls))
+        return self._node(cls, class_name(cls), lambda: self._describe_class(cls))
 
-    def _node(self, thing: Any, name: str, describe: Callable[[str], Any]) -> list[Any]:
+    def _node(self, thing: Any, name: str, describe: Callable[[], Any]) -> list[Any]:
         position = self._positions.get(id(thing))
         if position is None:
-            position = len(self.nodes)
-            self._positions[id(thing)] = position
+            position = self._positions[id(thing)] = len(self.nodes)
             self._kept.append(thing)
-            label = f"{name}#{sum(known == name for known in self.names)}"
-            self.names.append(name)
-            self.nodes.append(None)
-            self.nodes[position] = [name, describe(label)]
+            self.nodes.append([name, None])  # it has a place before what it reaches
+            self.nodes[position][1] = describe()
         return ["node", position]
 
-    def _describe(self, function: FunctionType, label: str, version: str | None) -> Any:
+    def _describe(self, function: FunctionType, version: str | None) -> Any:
         self.guards.function(function)
         described: dict[str, Any] = {
             "defaults": self._all(function.__defaults__ or ()),
@@ -107,7 +82,7 @@ class Reach:
         if version is not None:
             return {"version": version, **described}
         return {
-            "syntax": self._syntax(function, label),
+            "syntax": digest_of_code(function, self.main_syntax),
             **described,
             "globals": self._globals(function),
         }
@@ -116,14 +91,6 @@ class Reach:
         return self.reference(
             self.guards.cell(cell), f"the variable {name!r} in the closure of {function.__name__}"
         )
-
-    def _syntax(self, function: FunctionType, label: str) -> str:
-        if function.__module__ not in MAIN_NAMES:
-            return _digest_of_code(function.__code__)
-        label = f"{self._root}|{label}"
-        digest = _syntax_of_client.get().get(label) or _digest_of_code(function.__code__)
-        self.main_syntax[label] = digest
-        return digest
 
     def _globals(self, function: FunctionType) -> dict[str, Any]:
         references = references_of(function.__code__)
@@ -245,7 +212,7 @@ class Reach:
         name = module_name(module.__name__)
         if not is_project_module(module.__name__, self._package):
             return ["name", name]
-        return self._node(module, name, lambda _: self._describe_module(module))
+        return self._node(module, name, lambda: self._describe_module(module))
 
     def _function_reference(self, function: FunctionType) -> Any:
         module = function.__globals__.get("__name__", function.__module__)
@@ -261,7 +228,8 @@ class Reach:
         """What an installed function's closure holds: functions and parameters, but not its state."""
         value = self.guards.cell(cell)
         if isinstance(value, dict):  # such as the implementations of functools.singledispatch
-            self.guards.content(value, _identities)
+            self._kept.append(list(value.values()))
+            self.guards.content(value, _identities(value), _identities)
             return [self._of_closure(member) for member in value.values() if callable(member)]
         return self._of_closure(value)
 
@@ -310,15 +278,37 @@ class Reach:
         if (name := self._installed_name(value)) is not None:
             return ["name", name]
         try:
-            if _is_immutable(value):
-                return ["value", encode(value).address.hex()]
-            return ["value", self.guards.content(value, lambda v: encode(v).address).hex()]
+            return self._content_reference(value)
         except CannotEncode as error:
+            if type(value) in (list, tuple, dict):
+                return self._members_reference(value, place)
             raise CannotFingerprint(
                 f"{place} is a {kind}, which cannot be part of the identity of the code ({error})."
                 " Pass it as an argument, make it inside the function, or give the task version=,"
                 " so that its source does not count"
             ) from error
+
+    def _content_reference(self, value: Any) -> Any:
+        """A constant, by its content; if it can change, that is looked at again at each call."""
+        encoded = encode(value)
+        if not _is_immutable(value):
+            self.guards.content(value, encoded.address, lambda v: encode(v).address)
+        classes = [
+            self.reference(cls, "a class") for cls in sorted(encoded.classes, key=qualified_name)
+        ]
+        return ["value", encoded.address.hex(), *classes]
+
+    def _members_reference(self, value: Any, place: str) -> Any:
+        """A list, tuple or dict that holds functions and the like."""
+        if id(value) in self._open:
+            raise CannotFingerprint(f"{place} contains itself. Pass it as an argument")
+        self._open.add(id(value))
+        members = list(value.items()) if isinstance(value, dict) else list(value)
+        self._kept.append(members)
+        self.guards.content(value, _identities(value), _identities)
+        references = [self.reference(member, f"something in {place}") for member in members]
+        self._open.discard(id(value))
+        return [type(value).__name__, references]
 
     def _installed_name(self, value: Any) -> str | None:
         """The name of a built-in or installed thing that is found again under its name."""
@@ -352,25 +342,6 @@ class Reach:
         }
 
 
-def _digest_of_code(code: CodeType) -> str:
-    node = syntax_of(code)
-    if node is not None:
-        return encode(["syntax", normalized(node)]).address.hex()
-    if code not in _warned:
-        _warned.add(code)
-        warnings.warn(
-            f"the source of {code.co_qualname} ({code.co_filename}) is not there or is not what"
-            " runs here; its bytecode identifies it, for this version of Python only. Reload or"
-            " restart after editing a module",
-            SourceWarning,
-            stacklevel=2,
-        )
-    return encode(["bytecode", *sys.version_info[:2], _plain_code(code)]).address.hex()
-
-
-_warned: set[CodeType] = set()
-
-
 def _field(field: Any, reach: Reach) -> Any:
     """What a dataclass makes of one of its fields, without its type."""
     default, factory = field.default, field.default_factory
@@ -384,8 +355,10 @@ def _field(field: Any, reach: Reach) -> Any:
     ]
 
 
-def _identities(values: dict[Any, Any]) -> bytes:
-    return repr([id(value) for value in values.values()]).encode()
+def _identities(value: Any) -> bytes:
+    """What tells whether a container still holds the same objects."""
+    members = [*value, *value.values()] if isinstance(value, dict) else value
+    return repr([id(member) for member in members]).encode()
 
 
 def _is_missing(default: Any) -> bool:
@@ -403,19 +376,6 @@ def _is_immutable(value: Any) -> bool:
     if isinstance(value, tuple | frozenset):
         return type(value) in (tuple, frozenset) and all(map(_is_immutable, value))
     return isinstance(value, _IMMUTABLE)
-
-
-def _plain_code(code: CodeType) -> Any:
-    """A code object as plain data, without positions."""
-    return [
-        code.co_code,
-        code.co_flags,
-        list(code.co_names),
-        list(code.co_varnames),
-        [code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount],
-        code.co_exceptiontable,
-        [_plain_code(c) if isinstance(c, CodeType) else c for c in code.co_consts],
-    ]
 
 
 def _could_be_project(name: str, package: str) -> bool:

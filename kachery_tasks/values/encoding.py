@@ -15,7 +15,6 @@ import msgpack
 from kachery_store.digest import blake3_bytes
 
 from ..errors import CannotEncode
-from ..names import class_name
 from . import ext
 from .registry import Buffer, Codec, Fields, codec_of
 
@@ -42,13 +41,13 @@ class Encoded(NamedTuple):
     """An encoded value.
 
     `address` is the 32-byte digest of the encoding: the number that names the value everywhere.
-    `classes` are the classes whose instances are in it.
+    `classes` are the classes of the program whose instances are in it.
     """
 
     data: bytes
     address: bytes
     blobs: list[Blob]
-    classes: dict[str, type]
+    classes: set[type]
 
     @property
     def size(self) -> int:
@@ -71,7 +70,7 @@ class Encoder:
     def __init__(self, special: dict[type, Callable[[Any, Encoder], bytes]] | None = None) -> None:
         self.special = special or {}
         self._blobs: list[Blob] = []
-        self._classes: dict[str, type] = {}
+        self._classes: set[type] = set()
         self._open: set[int] = set()  # the containers that the walk is inside of
         self._packed: dict[int, bytes] | None = None  # by identity, once sharing is suspected
         self._packer = msgpack.Packer(
@@ -80,7 +79,7 @@ class Encoder:
 
     def encode(self, value: Any) -> Encoded:
         """Encode one value."""
-        self._blobs, self._classes, self._packed = [], {}, None
+        self._blobs, self._classes, self._packed = [], set(), None
         try:
             data = PREFIX + self.pack(value)
         except RecursionError:
@@ -173,8 +172,8 @@ class Encoder:
     def _pack_typed(self, value: Any, codec: Codec) -> bytes:
         parts = codec.encode(value)
         pieces = [self._array(len(parts) + 1), self._msgpack(codec.name)]
-        if codec.name.startswith("class."):
-            self._classes[class_name(type(value))] = type(value)
+        if codec.name.startswith(("class.", "registered.")):
+            self._classes.add(type(value))
         pieces.extend(self.pack(part) for part in parts)
         return self.extension(ext.TYPED, b"".join(pieces))
 

@@ -1,0 +1,87 @@
+"""The digest of a function's code: of its syntax where the source can be believed, else its bytecode."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import CodeType, FunctionType, MappingProxyType
+from typing import Any
+
+from ..errors import SourceWarning
+from ..names import MAIN_NAMES
+from ..values import encode
+from .source import syntax_of
+from .syntax import normalized
+
+_syntax_of_client: ContextVar[Mapping[str, str]] = ContextVar(
+    "syntax_of_client",
+    default=MappingProxyType({}),
+)
+_warned: set[CodeType] = set()
+
+
+@contextmanager
+def syntax_known(digests: Mapping[str, str]) -> Iterator[None]:
+    """While this lasts, take the syntax of functions of `__main__` from another process.
+
+    Their source exists only in the client's process, but their code travels. `digests` is
+    `Fingerprint.main_syntax`: digest of the bytecode -> digest of the syntax it was compiled from.
+    """
+    reset = _syntax_of_client.set(digests)
+    try:
+        yield
+    finally:
+        _syntax_of_client.reset(reset)
+
+
+def digest_of_code(function: FunctionType, main_syntax: dict[str, str]) -> str:
+    """The digest of a function's code; that of a function of `__main__` is noted in `main_syntax`."""
+    code = function.__code__
+    if function.__module__ not in MAIN_NAMES:
+        return _digest(code)
+    bytecode = _digest_of_bytecode(code, where=(code.co_firstlineno, *_columns(code)))
+    digest = _syntax_of_client.get().get(bytecode) or _digest(code)
+    main_syntax[bytecode] = digest
+    return digest
+
+
+def _digest(code: CodeType) -> str:
+    node = syntax_of(code)
+    if node is not None:
+        return encode(["syntax", normalized(node)]).address.hex()
+    if code not in _warned:
+        _warned.add(code)
+        warnings.warn(
+            f"the source of {code.co_qualname} ({code.co_filename}) is not there or is not what"
+            " runs here; its bytecode identifies it, for this version of Python only. Reload or"
+            " restart after editing a module",
+            SourceWarning,
+            stacklevel=2,
+        )
+    return _digest_of_bytecode(code)
+
+
+def _digest_of_bytecode(code: CodeType, where: tuple[int, ...] = ()) -> str:
+    plain = ["bytecode", *sys.version_info[:2], _plain(code), list(where)]
+    return encode(plain).address.hex()
+
+
+def _plain(code: CodeType) -> Any:
+    """A code object as plain data, without positions."""
+    return [
+        code.co_qualname,
+        code.co_code,
+        code.co_flags,
+        list(code.co_names),
+        list(code.co_varnames),
+        [code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount],
+        code.co_exceptiontable,
+        [_plain(c) if isinstance(c, CodeType) else c for c in code.co_consts],
+    ]
+
+
+def _columns(code: CodeType) -> tuple[int, ...]:
+    return tuple(column or 0 for _, _, column, _ in code.co_positions())
