@@ -16,7 +16,6 @@ import errno
 import json
 import mmap
 import os
-import secrets
 import stat
 import threading
 from collections.abc import Iterator
@@ -130,7 +129,7 @@ class LocalBackend:
         now = self.status(name)
         if now is None or (seen is not None and now.st_ino != seen.st_ino):
             return None
-        target = f"quarantine/{name.replace('/', '_')}.{secrets.token_hex(4)}"
+        target = f"quarantine/{name.replace('/', '_')}.{os.urandom(4).hex()}"
         try:
             os.makedirs(self.path("quarantine"), exist_ok=True)
             os.rename(self.path(name), self.path(target))
@@ -211,7 +210,7 @@ class TemporaryFile:
 
     def __init__(self, backend: LocalBackend) -> None:
         self._backend = backend
-        self._path = backend.path(f"tmp/{os.getpid()}.{secrets.token_hex(8)}")
+        self._path = backend.path(f"tmp/{os.getpid()}.{os.urandom(8).hex()}")
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         try:
             self._fd = os.open(self._path, flags, _READ_ONLY)

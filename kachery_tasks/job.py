@@ -6,7 +6,6 @@ How it is looked up and run is the business of the session it was made in.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from typing import Any, Protocol
@@ -232,6 +231,8 @@ class Job:
             self._id = None
 
     def __await__(self) -> Generator[Any, None, Any]:
+        import asyncio
+
         yield from asyncio.wait([asyncio.wrap_future(self.started())]).__await__()
         return self.result()
 

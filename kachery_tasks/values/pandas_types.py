@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import Any, cast
 
 import numpy as np
@@ -33,7 +34,7 @@ def _encode_column(values: Any) -> list[Any]:
         plain = np.array(values.to_numpy(dtype=values.dtype.numpy_dtype, na_value=0))
         return ["masked", plain, missing]
     if isinstance(values, DatetimeArray) and values.tz is not None:
-        return ["datetime", values.asi8, values.unit, values.tz]
+        return ["datetime", values.asi8, values.unit, _zone(values.tz)]
     if isinstance(values, DatetimeArray | TimedeltaArray):
         return ["numpy", values.to_numpy()]
     if isinstance(values, PeriodArray):
@@ -73,9 +74,16 @@ def _decode_column(column: list[Any]) -> Any:
         return IntervalArray.from_arrays(left, right, closed)
     if kind == "string":
         texts, missing_is_na = parts
-        dtype = pd.StringDtype(na_value=pd.NA if missing_is_na else np.nan)
+        dtype = pd.StringDtype() if missing_is_na else pd.StringDtype(na_value=np.nan)
         return pd.array(texts, dtype=dtype)
     raise CannotDecode(f"{kind!r} is no kind of column")
+
+
+def _zone(zone: Any) -> Any:
+    """A time zone by its name: which library's object stands for it depends on the pandas."""
+    if zone is datetime.UTC:
+        return "UTC"
+    return getattr(zone, "key", None) or getattr(zone, "zone", None) or zone
 
 
 def _values_of(holder: Any) -> Any:
@@ -178,7 +186,7 @@ add_codec(pd.DataFrame, Codec("pandas.DataFrame", _encode_frame, _decode_frame))
 
 
 def _encode_timestamp(stamp: Any) -> list[Any]:
-    return [stamp.asm8.view("i8").item(), stamp.unit, stamp.tz, stamp.fold]
+    return [stamp.asm8.view("i8").item(), stamp.unit, _zone(stamp.tz), stamp.fold]
 
 
 def _decode_timestamp(value: int, unit: str, zone: Any, fold: int) -> Any:
