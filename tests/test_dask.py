@@ -325,3 +325,50 @@ def test_map_of_map_does_not_wait(client, tmp_path):
     assert not any(job.done() for job in jobs)  # else it would have waited for ever
     gate.touch()
     assert kachery.gather(jobs) == [0, 2, 4, 6]
+
+
+def test_a_function_redefined_in_main(tmp_path):
+    script = write(
+        tmp_path / "redefining.py",
+        """
+        import kachery
+
+        def helper(x):
+            return x + 1
+
+        @kachery.task
+        def f(x):
+            return helper(x)
+
+        def ask(x):
+            return f(x), f.submit(x).result(), f.job(x).id
+
+        if __name__ == "__main__":
+            from distributed import Client, LocalCluster
+            with LocalCluster(
+                n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0"
+            ) as cluster, Client(cluster):
+                first = ask(1)
+                old = f.job(2)
+
+                def helper(x):
+                    return x + 100
+
+                second = ask(1)
+                try:
+                    print("late", old.result())
+                except kachery.KacheryError as error:
+                    print("late", type(error).__name__)
+
+                @kachery.task
+                def f(x):
+                    return helper(x) * 2
+
+                third = ask(1)
+            print(first[:2], second[:2], third[:2], len({first[2], second[2], third[2]}))
+        """,
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True)
+    assert done.stdout.splitlines() == ["late KacheryError", "(2, 2) (101, 101) (202, 202) 3"], (
+        done.stdout + done.stderr
+    )
