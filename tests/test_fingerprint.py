@@ -354,3 +354,55 @@ def test_decorated_functions_of_installed_packages_are_ordinary(project):
     assert before == fingerprint(project, text)
     assert before != fingerprint(project, text.replace("x + 1", "x + 2"))
     assert before != fingerprint(project, text.replace("x * 2", "x * 3"))
+
+
+def test_objects_in_tables_attributes_of_functions_and_metaclasses_count(project):
+    text = """
+    import dataclasses
+
+    @dataclasses.dataclass
+    class Config:
+        rate: int
+        def times(self, x):
+            return x * self.rate
+
+    class Meta(type):
+        def made(cls, x):
+            return x + 1
+
+    class Thing(metaclass=Meta):
+        pass
+
+    def double(x):
+        return x * 2
+
+    CONFIG = Config(3)
+    TABLE = {"double": double, "more": [(len, double)]}
+
+    def helper(x):
+        return x + helper.offset
+    helper.offset = 1
+
+    def f(x):
+        return CONFIG.times(x), TABLE["double"](x), helper(x), Thing.made(x)
+    """
+    before = fingerprint(project, text)
+    assert before == fingerprint(project, text)
+    for old, new in (
+        ("x * self.rate", "x + self.rate"),
+        ("Config(3)", "Config(4)"),
+        ("x * 2", "x * 3"),
+        ("(len, double)", "(abs, double)"),
+        ("offset = 1", "offset = 2"),
+        ("x + 1", "x + 2"),
+    ):
+        assert before != fingerprint(project, text.replace(old, new)), new
+    fingerprinted = sys.modules["fingerprinted"]
+    task = kachery.task(fingerprinted.f)
+    assert task(1)[2] == 2
+    fingerprinted.helper.offset = 10
+    assert task(1)[2] == 11
+    fingerprinted.TABLE["double"] = lambda x: -x
+    assert task(1)[1] == -1
+    fingerprinted.CONFIG.rate = 7
+    assert task(1)[0] == 7

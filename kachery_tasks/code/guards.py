@@ -6,6 +6,7 @@ comparison each, so that it can be done at every call.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping
 from types import CellType, FunctionType
 from typing import Any
@@ -21,7 +22,7 @@ class Guards:
     def __init__(self) -> None:
         self._names: list[tuple[Mapping[str, Any], str, Any]] = []
         self._cells: list[tuple[CellType, Any]] = []
-        self._functions: list[tuple[FunctionType, Any, Any, Any]] = []
+        self._functions: list[tuple[FunctionType, Any, Any, Any, tuple[Any, ...]]] = []
         self._classes: list[tuple[type, tuple[Any, ...]]] = []
         self._contents: list[tuple[Any, Callable[[Any], bytes], bytes]] = []
 
@@ -38,9 +39,16 @@ class Guards:
         return found
 
     def function(self, function: FunctionType) -> None:
-        """Guard a function's code and defaults."""
+        """Guard a function's code, defaults and attributes."""
+        attributes = tuple(function.__dict__.values())
         self._functions.append(
-            (function, function.__code__, function.__defaults__, function.__kwdefaults__)
+            (
+                function,
+                function.__code__,
+                function.__defaults__,
+                function.__kwdefaults__,
+                attributes,
+            )
         )
 
     def type(self, cls: type) -> None:
@@ -59,20 +67,22 @@ class Guards:
         for cell, found in self._cells:
             if _content(cell) is not found:
                 return False
-        for function, code, defaults, kwdefaults in self._functions:
+        for function, code, defaults, kwdefaults, attributes in self._functions:
             if (
                 function.__code__ is not code
                 or function.__defaults__ is not defaults
                 or function.__kwdefaults__ is not kwdefaults
+                or not _same(tuple(function.__dict__.values()), attributes)
             ):
                 return False
         for cls, attributes in self._classes:
-            now = tuple(cls.__dict__.values())
-            if len(now) != len(attributes) or any(
-                a is not b for a, b in zip(now, attributes, strict=True)
-            ):
+            if not _same(tuple(cls.__dict__.values()), attributes):
                 return False
         return all(content_of(value) == was for value, content_of, was in self._contents)
+
+
+def _same(now: tuple[Any, ...], then: tuple[Any, ...]) -> bool:
+    return len(now) == len(then) and all(map(operator.is_, now, then))
 
 
 def _content(cell: CellType) -> Any:

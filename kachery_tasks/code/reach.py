@@ -79,6 +79,10 @@ class Reach:
                 )
             },
         }
+        if function.__dict__:  # f.rate = 3, or what a decorator left there
+            described["attributes"] = {
+                name: self._of_closure(value) for name, value in sorted(function.__dict__.items())
+            }
         if version is not None:
             return {"version": version, **described}
         return {
@@ -169,6 +173,8 @@ class Reach:
                 for name in ("init", "repr", "eq", "order", "unsafe_hash", "frozen")
             ]
         bases = [self.reference(base, f"a base of {cls.__name__}") for base in cls.__bases__]
+        if is_project_module(type(cls).__module__, self._package):
+            bases.append(self.reference(type(cls), f"the metaclass of {cls.__name__}"))
         return {"bases": bases, "attributes": described}
 
     def _own_functions(self, cls: type) -> dict[str, Any]:
