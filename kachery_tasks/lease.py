@@ -21,6 +21,7 @@ _Name = tuple[str, str]  # root of the store, job id
 
 _mine: ContextVar[frozenset[_Name]] = ContextVar("kachery_leases_of_this_call", default=frozenset())
 _held: dict[_Name, threading.Lock] = {}  # locked by the thread that has the lease
+_blocked: dict[_Name, _Name] = {}  # a job that is held -> the job that its holder waits for
 _mutex = threading.Lock()
 _descriptors: set[int] = set()
 
@@ -37,7 +38,7 @@ def lease(store: Store, job_id: str) -> Iterator[None]:
         raise KacheryError(
             f"job {job_id} asks for its own result: a task called itself with the same arguments"
         )
-    turn = _wait_for_turn(name)
+    turn = _wait_for_turn(name, _mine.get())
     reset = _mine.set(_mine.get() | {name})
     try:
         with _locked_file(store, job_id):
@@ -49,16 +50,30 @@ def lease(store: Store, job_id: str) -> Iterator[None]:
         turn.release()
 
 
-def _wait_for_turn(name: _Name) -> threading.Lock:
-    mine = threading.Lock()
-    mine.acquire()
+def _wait_for_turn(name: _Name, mine: frozenset[_Name]) -> threading.Lock:
+    turn = threading.Lock()
+    turn.acquire()
     while True:
         with _mutex:
-            other = _held.setdefault(name, mine)
-        if other is mine:
-            return mine
+            other = _held.setdefault(name, turn)
+            if other is turn:
+                return turn
+            _refuse_circle(name, mine)
+            _blocked.update(dict.fromkeys(mine, name))
         with other:
             pass  # whoever had it is done; now it is somebody's turn
+        with _mutex:
+            for one in mine:
+                _blocked.pop(one, None)
+
+
+def _refuse_circle(name: _Name, mine: frozenset[_Name]) -> None:
+    """Refuse to wait for a job whose holder waits, perhaps through others, for one of mine."""
+    waits_for: _Name | None = name
+    while waits_for is not None:
+        waits_for = _blocked.get(waits_for)
+        if waits_for in mine:
+            raise KacheryError(f"job {name[1]} and job {waits_for[1]} ask for each other's results")
 
 
 @contextmanager
@@ -71,11 +86,14 @@ def _locked_file(store: Store, job_id: str) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(FileNotFoundError):
-            os.unlink(path)  # before the lock is given back, so that nobody else's file goes
+        # Before the lock is given back, so that nobody else's file goes. What cannot be removed now
+        # is no obstacle: the lock counts, not the file.
+        with suppress(OSError):
+            os.unlink(path)
         _descriptors.discard(fd)
         # A child that was forked meanwhile may have the same lock open; closing would not end it.
-        fcntl.flock(fd, fcntl.LOCK_UN)
+        with suppress(OSError):
+            fcntl.flock(fd, fcntl.LOCK_UN)
         os.close(fd)
 
 
@@ -106,6 +124,7 @@ def _forget_after_fork() -> None:
     global _mutex
     _mutex = threading.Lock()
     _held.clear()
+    _blocked.clear()
     for fd in _descriptors:
         os.close(fd)
     _descriptors.clear()

@@ -83,6 +83,8 @@ def find_class(name: str) -> type | None:
 
 def _loaded_modules(name: str) -> Iterator[ModuleType]:
     if name == main_name():
+        if _main_of_client.get() is not None:
+            return  # the client's `__main__` came with the task; this process has another one
         yield sys.modules["__main__"]
     if (module := sys.modules.get(name)) is not None:
         yield module

@@ -227,9 +227,8 @@ def test_what_cannot_be_identified_is_refused_by_name(project):
     write(
         project / "refused.py",
         """
-        class Thing:
-            pass
-        CONNECTION = Thing()
+        import sqlite3
+        CONNECTION = sqlite3.connect(":memory:")
         def f(x):
             return CONNECTION
         """,
@@ -239,6 +238,7 @@ def test_what_cannot_be_identified_is_refused_by_name(project):
     with pytest.raises(kachery.CannotFingerprint, match=r"'CONNECTION'.*f.*version="):
         kachery.task(refused.f)(1)
     assert kachery.task(version="1")(refused.f).job(1).id
+    refused.CONNECTION.close()
 
 
 def test_decorated_functions_are_followed(project):

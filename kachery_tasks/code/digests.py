@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
@@ -51,7 +52,10 @@ def digest_of_code(function: FunctionType, main_syntax: dict[str, str]) -> str:
 def _digest(code: CodeType) -> str:
     node = syntax_of(code)
     if node is not None:
-        return encode(["syntax", normalized(node)]).address.hex()
+        plain = ["syntax", normalized(node)]
+        if any(map(_asks_for_debug, ast.walk(node))):
+            plain.append(__debug__)  # `python -O` leaves such code out
+        return encode(plain).address.hex()
     if code not in _warned:
         _warned.add(code)
         warnings.warn(
@@ -62,6 +66,10 @@ def _digest(code: CodeType) -> str:
             stacklevel=2,
         )
     return _digest_of_bytecode(code)
+
+
+def _asks_for_debug(node: ast.AST) -> bool:
+    return isinstance(node, ast.Assert) or (isinstance(node, ast.Name) and node.id == "__debug__")
 
 
 def _digest_of_bytecode(code: CodeType, where: tuple[int, ...] = ()) -> str:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from types import CellType, FunctionType
 from typing import Any
 
+from ..errors import CannotEncode
+
 MISSING: Any = object()
 
 
@@ -78,7 +80,10 @@ class Guards:
         for cls, attributes in self._classes:
             if not _same(tuple(cls.__dict__.values()), attributes):
                 return False
-        return all(content_of(value) == was for value, content_of, was in self._contents)
+        try:
+            return all(content_of(value) == was for value, content_of, was in self._contents)
+        except CannotEncode:
+            return False  # taking the fingerprint again will say of what
 
 
 def _same(now: tuple[Any, ...], then: tuple[Any, ...]) -> bool:

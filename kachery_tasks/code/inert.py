@@ -5,6 +5,8 @@ from __future__ import annotations
 from types import CodeType, GetSetDescriptorType, MemberDescriptorType
 from typing import Any
 
+from .project import is_installed_file
+
 # Types whose instances do not affect results: they log, lock, show progress, or remember.
 INERT = frozenset(
     (
@@ -14,7 +16,7 @@ INERT = frozenset(
         "_thread.lock",
         "concurrent.futures.process.ProcessPoolExecutor",
         "concurrent.futures.thread.ThreadPoolExecutor",
-        "contextvars.ContextVar",
+        "_contextvars.ContextVar",
         "distributed.client.Client",
         "logging.Logger",
         "logging.LoggerAdapter",
@@ -44,12 +46,10 @@ _INCIDENTAL = frozenset(
         "__dict__",
         "__doc__",
         "__firstlineno__",
-        "__match_args__",
         "__module__",
         "__orig_bases__",
         "__parameters__",
         "__qualname__",
-        "__replace__",
         "__slotnames__",
         "__static_attributes__",
         "__weakref__",
@@ -62,8 +62,25 @@ def is_incidental(name: str, value: Any) -> bool:
     """Whether an attribute of a class follows from the others, or says nothing of what it does."""
     if name in _INCIDENTAL or (name == "__hash__" and value is None):
         return True
-    if isinstance(value, MemberDescriptorType | GetSetDescriptorType):
-        return True
+    return isinstance(value, MemberDescriptorType | GetSetDescriptorType)
+
+
+def is_generated(cls: type, name: str, value: Any) -> bool:
+    """Whether dataclass or namedtuple wrote a method, from what is described beside it."""
+    if "__dataclass_params__" not in cls.__dict__ and "_field_defaults" not in cls.__dict__:
+        return False
     code = getattr(getattr(value, "__wrapped__", value), "__code__", None)
-    # dataclass and namedtuple write methods from what is described beside them
-    return isinstance(code, CodeType) and code.co_filename.startswith("<string")
+    if not isinstance(code, CodeType):
+        return type(value).__name__ == "_tuplegetter"
+    if name in _OF_NAMED_TUPLES or name == "__replace__":
+        return is_installed_file(code.co_filename) or code.co_filename.startswith("<string")
+    return name in _OF_DATACLASSES and code.co_filename == "<string>"
+
+
+_OF_NAMED_TUPLES = frozenset(
+    ("__new__", "__repr__", "__getnewargs__", "_asdict", "_make", "_replace")
+)
+_OF_DATACLASSES = frozenset(
+    ("__init__", "__repr__", "__eq__", "__lt__", "__le__", "__gt__", "__ge__", "__hash__")
+    + ("__setattr__", "__delattr__", "__getstate__", "__setstate__")
+)

@@ -18,19 +18,23 @@ import importlib
 import importlib.util
 import sys
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from types import FunctionType, ModuleType
 from typing import Any
 
 from ..errors import CannotEncode, CannotFingerprint
 from ..names import class_name, module_name, qualified_name
 from ..values import encode
+from ..values.standard_types import is_plain_class, state_of
 from .digests import digest_of_code
 from .guards import MISSING, Guards
-from .inert import INERT, is_incidental
+from .inert import INERT, is_generated, is_incidental
 from .project import is_installed_file, is_project_module
-from .references import Import, references_of
+from .references import ABOUT_THE_MODULE, Import, references_of
 
+_BUILTINS = dict(vars(builtins))
+_WRAPPED = ("__wrapped__", "py_func", "pyfunc")  # of lru_cache, numba, np.vectorize
 _IMMUTABLE = (type(None), bool, int, float, complex, str, bytes, range, type(...), enum.Enum)
 
 
@@ -107,8 +111,9 @@ class Reach:
         name, *attributes = chain
         value = self.guards.name(function.__globals__, name)
         if value is MISSING:
-            value = getattr(builtins, name, MISSING)
-            return ["missing"] if value is MISSING else ["name", f"builtins:{name}"]
+            value = self.guards.name(builtins.__dict__, name)
+            if value is not MISSING and value is _BUILTINS.get(name):
+                return ["name", f"builtins:{name}"]
         return self._follow(value, name, attributes, function)
 
     def _follow(self, value: Any, name: str, attributes: list[str], function: FunctionType) -> Any:
@@ -116,8 +121,14 @@ class Reach:
             if not is_project_module(value.__name__, self._package):
                 return ["name", ".".join([f"{value.__name__}:{attributes[0]}", *attributes[1:]])]
             name, *attributes = attributes
-            value = self.guards.name(value.__dict__, name)
+            value = self._attribute_of_module(value, name)
         return self.reference(value, f"the global {name!r} that {function.__name__} reads")
+
+    def _attribute_of_module(self, module: ModuleType, name: str) -> Any:
+        value = self.guards.name(module.__dict__, name)
+        if value is MISSING:  # the module may have a function that makes it
+            value = self.guards.name(module.__dict__, "__getattr__")
+        return value
 
     def _import(self, function: FunctionType, statement: Import, found: dict[str, Any]) -> None:
         package = function.__globals__.get("__package__") or ""
@@ -130,10 +141,11 @@ class Reach:
         module = _imported(name)
         if module is None or not is_project_module(name, self._package):
             return
+        self.guards.name(sys.modules, name)
         if not statement.names:
             found[f"import {name}"] = self._module_reference(module)
         for attribute in statement.names:
-            value = self.guards.name(module.__dict__, attribute)
+            value = self._attribute_of_module(module, attribute)
             if value is MISSING:
                 value = _imported(f"{name}.{attribute}")
             found[f"import {name}.{attribute}"] = self.reference(
@@ -143,30 +155,20 @@ class Reach:
     def _describe_module(self, module: ModuleType) -> Any:
         described = {}
         for name in sorted(module.__dict__):
-            if name.startswith("__"):
-                continue
-            value = self.guards.name(module.__dict__, name)
-            try:
+            if name not in ABOUT_THE_MODULE:
+                value = self.guards.name(module.__dict__, name)
                 described[name] = self.reference(value, f"{module.__name__}.{name}")
-            except CannotFingerprint:
-                described[name] = ["unidentified", qualified_name(type(value))]
         return described
 
     def _describe_class(self, cls: type) -> Any:
         self.guards.type(cls)
+        described = {
+            name: self._attribute(cls, name, value)
+            for name, value in sorted(cls.__dict__.items())
+            if not is_incidental(name, value) and not is_generated(cls, name, value)
+        }
         if issubclass(cls, enum.Enum):
-            members = {name: member.value for name, member in cls.__members__.items()}
-            described = {**self._own_functions(cls), "members": self._in_order(cls, members)}
-        elif cls.__bases__ == (tuple,) and "_field_defaults" in cls.__dict__:  # a named tuple
-            defaults = self._in_order(cls, cls.__dict__["_field_defaults"])
-            fields = [list(cls.__dict__["_fields"]), defaults]
-            described = {**self._own_functions(cls), "fields": fields}
-        else:
-            described = {
-                name: self._attribute(cls, name, value)
-                for name, value in sorted(cls.__dict__.items())
-                if not is_incidental(name, value)
-            }
+            described = self._describe_enum(cls, described)
         if (parameters := cls.__dict__.get("__dataclass_params__")) is not None:
             described["dataclass"] = [
                 getattr(parameters, name)
@@ -177,20 +179,27 @@ class Reach:
             bases.append(self.reference(type(cls), f"the metaclass of {cls.__name__}"))
         return {"bases": bases, "attributes": described}
 
-    def _own_functions(self, cls: type) -> dict[str, Any]:
-        """What the user wrote into a class that is otherwise made by the standard library."""
-        functions = (FunctionType, property, staticmethod, classmethod)
-        described = {
-            name: self._attribute(cls, name, value)
-            for name, value in sorted(cls.__dict__.items())
-            if isinstance(value, functions) and not is_incidental(name, value)
+    def _describe_enum(self, cls: type[enum.Enum], described: dict[str, Any]) -> dict[str, Any]:
+        """What the user wrote; the rest is made by the standard library, in each version its own."""
+        members = {name: member.value for name, member in cls.__members__.items()}
+        own = {
+            name: reference
+            for name, reference in described.items()
+            if name not in members and (not name.startswith("_") or _has_node(reference))
         }
-        return {name: value for name, value in described.items() if _has_node(value)}
-
-    def _in_order(self, cls: type, values: Mapping[str, Any]) -> list[Any]:
-        return [[n, self.reference(v, f"{cls.__name__}.{n}")] for n, v in values.items()]
+        boundary = getattr(cls, "_boundary_", None)
+        return {
+            **own,
+            "boundary": None if boundary is None else boundary.name,
+            "members": [
+                [name, self.reference(value, f"{cls.__name__}.{name}")]
+                for name, value in members.items()
+            ],
+        }
 
     def _attribute(self, cls: type, name: str, value: Any) -> Any:
+        if issubclass(cls, enum.Enum) and (name in cls.__members__ or _is_sunder(name)):
+            return ["of the standard library"]
         if name == "__dataclass_fields__":
             return ["fields", [_field(field, self) for field in value.values()]]
         return self.reference(value, f"{cls.__name__}.{name}")
@@ -272,9 +281,12 @@ class Reach:
             ]
         if isinstance(value, functools.cached_property):
             return ["cached_property", self.reference(value.func, place)]
-        wrapped = getattr(value, "__wrapped__", None) or getattr(value, "py_func", None)
-        if isinstance(wrapped, FunctionType):
-            return ["wrapped", qualified_name(type(value)), self.reference(wrapped, place)]
+        if is_project_module(type(value).__module__, self._package):
+            return self._value_reference(value, place)
+        for attribute in _WRAPPED:
+            wrapped = getattr(value, attribute, None)
+            if isinstance(wrapped, FunctionType | functools.partial | types.MethodType):
+                return ["wrapped", qualified_name(type(value)), self.reference(wrapped, place)]
         return self._value_reference(value, place)
 
     def _value_reference(self, value: Any, place: str) -> Any:
@@ -288,6 +300,10 @@ class Reach:
         except CannotEncode as error:
             if type(value) in (list, tuple, dict):
                 return self._members_reference(value, place)
+            if is_project_module(type(value).__module__, self._package) and is_plain_class(
+                type(value)
+            ):
+                return self._instance_reference(value, place)
             raise CannotFingerprint(
                 f"{place} is a {kind}, which cannot be part of the identity of the code ({error})."
                 " Pass it as an argument, make it inside the function, or give the task version=,"
@@ -306,15 +322,34 @@ class Reach:
 
     def _members_reference(self, value: Any, place: str) -> Any:
         """A list, tuple or dict that holds functions and the like."""
-        if id(value) in self._open:
-            raise CannotFingerprint(f"{place} contains itself. Pass it as an argument")
-        self._open.add(id(value))
         members = list(value.items()) if isinstance(value, dict) else list(value)
         self._kept.append(members)
         self.guards.content(value, _identities(value), _identities)
-        references = [self.reference(member, f"something in {place}") for member in members]
-        self._open.discard(id(value))
+        with self._inside(value, place):
+            references = [self.reference(member, f"something in {place}") for member in members]
         return [type(value).__name__, references]
+
+    def _instance_reference(self, value: Any, place: str) -> Any:
+        """An instance of a class of the project: its class and its attributes."""
+        state = state_of(value)
+        self._kept.append((value, state))
+        self.guards.content(value, _identities(state), lambda v: _identities(state_of(v)))
+        with self._inside(value, place):
+            attributes = {
+                name: self.reference(member, f"{place}, in its attribute {name!r},")
+                for name, member in state.items()
+            }
+        return ["instance", self.class_(type(value)), attributes]
+
+    @contextmanager
+    def _inside(self, value: Any, place: str) -> Iterator[None]:
+        if id(value) in self._open:
+            raise CannotFingerprint(f"{place} contains itself. Pass it as an argument")
+        self._open.add(id(value))
+        try:
+            yield
+        finally:
+            self._open.discard(id(value))
 
     def _installed_name(self, value: Any) -> str | None:
         """The name of a built-in or installed thing that is found again under its name."""
@@ -333,7 +368,9 @@ class Reach:
             module = "numpy"  # its ufuncs do not tell
         if not isinstance(module, str) or not isinstance(name, str):
             return None
-        return None if is_project_module(module, self._package) else f"{module}:{name}"
+        if is_project_module(module, self._package) or not _is_found(value, module, name):
+            return None
+        return f"{module}:{name}"
 
     def _all(self, values: Any) -> list[Any]:
         return [
@@ -354,6 +391,8 @@ def _field(field: Any, reach: Reach) -> Any:
     return [
         field.name,
         [field.init, field.repr, field.hash, field.compare, field.kw_only is True],
+        str(getattr(field._field_type, "name", None)),  # noqa: SLF001 - ClassVar or InitVar
+        reach.reference(dict(field.metadata), f"the metadata of field {field.name!r}"),
         *(
             ["missing"] if _is_missing(value) else reach.reference(value, f"field {field.name!r}")
             for value in (default, factory)
@@ -367,9 +406,24 @@ def _identities(value: Any) -> bytes:
     return repr([id(member) for member in members]).encode()
 
 
+def _is_found(value: Any, module: str, name: str) -> bool:
+    """Whether a thing is what its name says, and not something that took over a name."""
+    found: Any = sys.modules.get(module)
+    for attribute in name.split("."):
+        found = getattr(found, attribute, None)
+    if isinstance(value, types.BuiltinMethodType):  # made anew each time it is looked up
+        return bool(found == value)
+    return found is value or type(value).__module__ == "typing"
+
+
 def _is_missing(default: Any) -> bool:
     # cloudpickle makes a copy of dataclasses.MISSING, so it is known by its type's name
     return type(default).__name__ == "_MISSING_TYPE"
+
+
+def _is_sunder(name: str) -> bool:
+    functions = ("_missing_", "_generate_next_value_")
+    return name[0] == name[-1] == "_" != name[1] and name not in functions
 
 
 def _has_node(reference: Any) -> bool:

@@ -15,8 +15,9 @@ from typing import NamedTuple
 
 _LOADS = frozenset(("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"))
 # Where a module is and what it is called is not what its code does.
-_ABOUT_THE_MODULE = frozenset(
+ABOUT_THE_MODULE = frozenset(
     ("__name__", "__file__", "__doc__", "__spec__", "__package__", "__loader__", "__builtins__")
+    + ("__path__", "__cached__", "__annotations__", "__all__")
 )
 
 
@@ -69,7 +70,7 @@ def _collect(code: CodeType, chains: set[tuple[str, ...]], imports: set[Import])
         if chain:
             chains.add(chain)
             chain = ()
-        if name in _LOADS and instruction.argval not in _ABOUT_THE_MODULE:
+        if name in _LOADS and instruction.argval not in ABOUT_THE_MODULE:
             chain = (instruction.argval,)
         elif name == "LOAD_CONST":
             constants = [*constants[-1:], instruction.argval]

@@ -47,6 +47,8 @@ class _File:
         if len(nodes) <= 1:
             return nodes[0] if nodes else None
         around = [node for node in nodes if _spans(node, code)]
+        if len(around) > 1:  # code without positions of its own, such as that of `lambda: 1`
+            around = [node for node in around if _compiles_to(node, code)]
         return min(around, key=_extent) if around else None
 
 
@@ -132,6 +134,14 @@ def _spans(node: Function, code: CodeType) -> bool:
         if (line, column) < start or (end_line, end_column) > end:
             return False
     return True
+
+
+def _compiles_to(node: Function, code: CodeType) -> bool:
+    """Whether a lambda that uses no variables around it gives this code."""
+    if not isinstance(node, ast.Lambda):
+        return False
+    alone = compile(ast.Expression(node), "", "eval", dont_inherit=True)
+    return any(isinstance(c, CodeType) and same_code(c, code) for c in alone.co_consts)
 
 
 def _extent(node: Function) -> tuple[int, int]:

@@ -6,8 +6,8 @@ buffers become blobs of their own and an error can name the place.
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable
+from itertools import chain
 from typing import Any, NamedTuple
 
 import msgpack
@@ -28,6 +28,7 @@ MAX_SIZE = 1 << 30  # of the encoding without its blobs
 _SCALARS = frozenset((type(None), bool, int, float, str))
 _PLAIN = _SCALARS | {bytes, list, dict}
 _MAX_PLAIN_NODES = 20_000_000
+_MAX_CONTAINERS = 1_000_000
 
 
 class Blob(NamedTuple):
@@ -72,14 +73,16 @@ class Encoder:
         self._blobs: list[Blob] = []
         self._classes: set[type] = set()
         self._open: set[int] = set()  # the containers that the walk is inside of
-        self._packed: dict[int, bytes] | None = None  # by identity, once sharing is suspected
+        self._containers = 0  # how many were packed one by one
+        # By identity, once sharing is suspected; the values are kept so that no identity recurs.
+        self._packed: dict[int, tuple[Any, bytes]] | None = None
         self._packer = msgpack.Packer(
             strict_types=True, unicode_errors="surrogatepass", default=_large_integer
         )
 
     def encode(self, value: Any) -> Encoded:
         """Encode one value."""
-        self._blobs, self._classes, self._packed = [], set(), None
+        self._blobs, self._classes, self._packed, self._containers = [], set(), None, 0
         try:
             data = PREFIX + self.pack(value)
         except RecursionError:
@@ -106,11 +109,14 @@ class Encoder:
     def _pack_container(self, value: Any, kind: type) -> bytes:
         identity = id(value)
         if self._packed is not None and identity in self._packed:
-            return self._packed[identity]
+            return self._packed[identity][1]
         if identity in self._open:
             raise CannotEncode("it contains itself, and a value must end somewhere")
         if len(self._open) >= MAX_DEPTH:
             raise CannotEncode(f"it is nested more than {MAX_DEPTH} levels deep")
+        self._containers += 1
+        if self._packed is None and self._containers > _MAX_CONTAINERS:
+            self._packed = {}
         self._open.add(identity)
         try:
             data = self._pack_members(value, kind)
@@ -119,7 +125,7 @@ class Encoder:
         if len(data) > MAX_SIZE:
             raise _too_large()
         if self._packed is not None:
-            self._packed[identity] = data
+            self._packed[identity] = (value, data)
         return data
 
     def _pack_members(self, value: Any, kind: type) -> bytes:
@@ -202,7 +208,7 @@ class Encoder:
     def _is_plain(self, value: Any) -> bool:
         """Whether a container holds nothing but what msgpack encodes exactly as the format says.
 
-        All objects of one level of nesting are looked at together, at the speed of C.
+        All objects of one level of nesting are looked at together, which is fast.
         """
         level = [value]
         nodes = 0
@@ -216,14 +222,26 @@ class Encoder:
                 return False
             if bytes in kinds and any(type(x) is bytes and len(x) >= BLOB_FROM for x in level):
                 return False
-            level = gc.get_referents(*level) if kinds & {list, dict} else []
+            level = _members(level, kinds)
             if not level:
                 return True
         return False
 
 
+def _members(level: list[Any], kinds: set[type]) -> list[Any]:
+    members: list[Any] = []
+    if list in kinds:
+        members.extend(chain.from_iterable([x for x in level if type(x) is list]))
+    if dict in kinds:
+        dicts = [x for x in level if type(x) is dict]
+        members.extend(chain.from_iterable(dicts))
+        members.extend(chain.from_iterable(map(dict.values, dicts)))
+    return members
+
+
 def _large_integer(value: Any) -> msgpack.ExtType:
-    # msgpack asks only for integers beyond 64 bits: all other types were looked at before.
+    if type(value) is not int:  # something changed it after it was looked at
+        raise CannotEncode(f"objects of type {type(value).__name__} came in while it was encoded")
     size = value.bit_length() // 8 + 1
     return msgpack.ExtType(ext.INTEGER, value.to_bytes(size, "big", signed=True))
 

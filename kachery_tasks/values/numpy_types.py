@@ -14,6 +14,10 @@ _Array = np.ndarray[Any, Any]
 
 def _describe(dtype: np.dtype[Any]) -> Any:
     """A dtype as plain data, the same in every version of NumPy."""
+    if dtype.metadata:
+        return ["metadata", _describe(_without_metadata(dtype)), dict(dtype.metadata)]
+    if dtype.type is np.record:
+        return ["record", _describe(np.dtype((np.void, dtype)))]
     if dtype.subdtype is not None:
         base, shape = dtype.subdtype
         return ["sub", _describe(base), list(shape)]
@@ -28,10 +32,20 @@ def _describe(dtype: np.dtype[Any]) -> Any:
     return dtype.str
 
 
+def _without_metadata(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    if dtype.names is not None or dtype.subdtype is not None:
+        raise CannotEncode("metadata on a structured dtype has no encoding; use a dtype without")
+    return np.dtype(dtype.str)
+
+
 def _dtype(description: Any) -> np.dtype[Any]:
     if isinstance(description, str):
         return np.dtype(description)
     kind, *rest = description
+    if kind == "metadata":
+        return np.dtype(_dtype(rest[0]), metadata=rest[1])
+    if kind == "record":
+        return np.dtype((np.record, _dtype(rest[0])))
     if kind == "sub":
         return np.dtype((_dtype(rest[0]), tuple(rest[1])))
     if kind != "struct":
@@ -124,7 +138,9 @@ add_codec(np.ndarray, _ARRAY)
 # What a memory map shows is an array; the file behind it is not part of the value.
 add_codec(np.memmap, Codec("numpy.ndarray", lambda m: _encode_array(np.asarray(m)), _decode_array))
 add_fallback(
-    lambda kind: _SCALAR if issubclass(kind, np.generic) and kind.__module__ == "numpy" else None,
+    lambda kind: (
+        _SCALAR if issubclass(kind, np.generic) and kind.__module__.startswith("numpy") else None
+    ),
     _SCALAR,
 )
 for _dtype_class in {type(np.dtype(char)) for char in np.typecodes["All"]} | {np.dtype}:
@@ -145,23 +161,40 @@ _BIT_GENERATORS = {
 }
 
 
-def _bit_generator(state: dict[str, Any]) -> np.random.BitGenerator:
+def _state_and_seeds(generator: Any) -> list[Any]:
+    """The state, from which numbers come, and the seeds, from which children are spawned."""
+    seeds = generator.seed_seq
+    if type(seeds) is not np.random.SeedSequence:
+        return [generator.state, None]
+    children = seeds.n_children_spawned
+    return [generator.state, [seeds.entropy, seeds.spawn_key, seeds.pool_size, children]]
+
+
+def _bit_generator(state: dict[str, Any], seeds: list[Any] | None) -> np.random.BitGenerator:
     kind = _BIT_GENERATORS.get(state["bit_generator"])
     if kind is None:
         raise CannotDecode(f"{state['bit_generator']!r} is no bit generator of NumPy")
-    generator = kind(0)
-    generator.state = cast(Any, state)
-    return generator
+    if seeds is None:
+        generator: Any = kind(0)
+    else:
+        entropy, spawn_key, pool_size, children = seeds
+        generator = kind(
+            np.random.SeedSequence(
+                entropy, spawn_key=spawn_key, pool_size=pool_size, n_children_spawned=children
+            )
+        )
+    generator.state = state
+    return cast(np.random.BitGenerator, generator)
 
 
 for _kind in _BIT_GENERATORS.values():
-    add_codec(_kind, Codec("numpy.random.BitGenerator", lambda g: [g.state], _bit_generator))
+    add_codec(_kind, Codec("numpy.random.BitGenerator", _state_and_seeds, _bit_generator))
 add_codec(
     np.random.Generator,
     Codec(
         "numpy.random.Generator",
-        lambda g: [g.bit_generator.state],
-        lambda state: np.random.Generator(_bit_generator(state)),
+        lambda g: _state_and_seeds(g.bit_generator),
+        lambda state, seeds: np.random.Generator(_bit_generator(state, seeds)),
     ),
 )
 

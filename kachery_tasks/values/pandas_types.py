@@ -79,6 +79,16 @@ def _decode_column(column: list[Any]) -> Any:
     raise CannotDecode(f"{kind!r} is no kind of column")
 
 
+def _frequency(offset: Any) -> str | None:
+    """The text of a frequency, if it says all."""
+    if offset is None:
+        return None
+    text: str = offset.freqstr
+    if pd.tseries.frequencies.to_offset(text) != offset:
+        raise CannotEncode(f"the frequency {offset!r} has no encoding; set freq to None first")
+    return text
+
+
 def _zone(zone: Any) -> Any:
     """A time zone by its name: which library's object stands for it depends on the pandas."""
     if zone is datetime.UTC:
@@ -108,12 +118,12 @@ def _dtype_to_keep(column: list[Any]) -> Any:
 
 
 def _encode_dated_index(index: Any) -> list[Any]:
-    return [*_encode_index(index), index.freqstr]
+    return [*_encode_index(index), _frequency(index.freq)]
 
 
 def _decode_dated_index(column: list[Any], name: Any, frequency: str | None) -> Any:
     index: Any = pd.Index(_decode_column(column), name=name)
-    if frequency is not None and not isinstance(index, pd.PeriodIndex):
+    if frequency is not None:
         index.freq = frequency
     return index
 
@@ -129,7 +139,8 @@ def _decode_multi_index(levels: list[Any], codes: list[Any], names: list[Any]) -
 add_codec(pd.Index, Codec("pandas.Index", _encode_index, _decode_index))
 add_codec(pd.CategoricalIndex, Codec("pandas.CategoricalIndex", _encode_index, _decode_index))
 add_codec(pd.IntervalIndex, Codec("pandas.IntervalIndex", _encode_index, _decode_index))
-for _dated in (pd.DatetimeIndex, pd.TimedeltaIndex, pd.PeriodIndex):
+add_codec(pd.PeriodIndex, Codec("pandas.PeriodIndex", _encode_index, _decode_index))
+for _dated in (pd.DatetimeIndex, pd.TimedeltaIndex):
     add_codec(_dated, Codec(f"pandas.{_dated.__name__}", _encode_dated_index, _decode_dated_index))
 add_codec(
     pd.RangeIndex,
@@ -150,22 +161,31 @@ add_codec(
 
 def _encode_series(series: Any) -> list[Any]:
     column = _encode_column(_values_of(series))
-    return [column, series.index, series.name, series.attrs]
+    return [column, series.index, series.name, series.attrs, _flags(series)]
 
 
-def _decode_series(column: list[Any], index: Any, name: Any, attrs: dict[Any, Any]) -> Any:
+def _flags(holder: Any) -> list[Any]:
+    return [holder.flags.allows_duplicate_labels]
+
+
+def _decode_series(
+    column: list[Any], index: Any, name: Any, attrs: dict[Any, Any], flags: list[Any]
+) -> Any:
     values = _decode_column(column)
     series = pd.Series(values, index=index, name=name, dtype=_dtype_to_keep(column), copy=False)
     series.attrs = attrs
+    series.flags.allows_duplicate_labels = flags[0]
     return series
 
 
 def _encode_frame(frame: Any) -> list[Any]:
     columns = [_encode_column(_values_of(frame.iloc[:, i])) for i in range(frame.shape[1])]
-    return [frame.columns, frame.index, columns, frame.attrs]
+    return [frame.columns, frame.index, columns, frame.attrs, _flags(frame)]
 
 
-def _decode_frame(labels: Any, index: Any, columns: list[Any], attrs: dict[Any, Any]) -> Any:
+def _decode_frame(
+    labels: Any, index: Any, columns: list[Any], attrs: dict[Any, Any], flags: list[Any]
+) -> Any:
     series = {
         position: pd.Series(
             _decode_column(column), index=index, dtype=_dtype_to_keep(column), copy=False
@@ -175,6 +195,7 @@ def _decode_frame(labels: Any, index: Any, columns: list[Any], attrs: dict[Any, 
     frame = pd.DataFrame(series, index=index, copy=False)
     frame.columns = labels
     frame.attrs = attrs
+    frame.flags.allows_duplicate_labels = flags[0]
     return frame
 
 
@@ -191,7 +212,9 @@ def _encode_timestamp(stamp: Any) -> list[Any]:
 
 def _decode_timestamp(value: int, unit: str, zone: Any, fold: int) -> Any:
     stamp = pd.Timestamp(np.datetime64(value, cast(Any, unit))).as_unit(unit)
-    return stamp if zone is None else stamp.tz_localize("UTC").tz_convert(zone).replace(fold=fold)
+    if zone is not None:
+        stamp = stamp.tz_localize("UTC").tz_convert(zone)
+    return stamp.replace(fold=fold)
 
 
 def _decode_timedelta(value: int, unit: str) -> Any:

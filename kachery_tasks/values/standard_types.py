@@ -45,7 +45,14 @@ add_codec(
     types.NotImplementedType,
     Codec("builtins.NotImplemented", lambda _: [], lambda: NotImplemented),
 )
-add_codec(uuid.UUID, Codec("uuid.UUID", lambda u: [u.bytes], lambda data: uuid.UUID(bytes=data)))
+add_codec(
+    uuid.UUID,
+    Codec(
+        "uuid.UUID",
+        lambda u: [u.bytes, u.is_safe.value],
+        lambda data, safe: uuid.UUID(bytes=data, is_safe=uuid.SafeUUID(safe)),
+    ),
+)
 
 for _path_class in (
     pathlib.PurePosixPath,
@@ -77,14 +84,9 @@ def _decode_datetime(*parts: Any) -> datetime.datetime:
     return datetime.datetime(*fields, fold=fold)
 
 
-def _encode_timezone(zone: datetime.timezone) -> list[Any]:
-    name = zone.tzname(None)
-    plain = datetime.timezone(zone.utcoffset(None)).tzname(None)
-    return [zone.utcoffset(None), None if name == plain else name]
-
-
-def _decode_timezone(offset: datetime.timedelta, name: str | None) -> datetime.timezone:
-    return datetime.timezone(offset) if name is None else datetime.timezone(offset, name)
+def _arguments_of_timezone(zone: Any) -> Sequence[Any]:
+    arguments: Sequence[Any] = zone.__getinitargs__()
+    return arguments
 
 
 def _encode_zoneinfo(zone: zoneinfo.ZoneInfo) -> list[Any]:
@@ -95,7 +97,7 @@ def _encode_zoneinfo(zone: zoneinfo.ZoneInfo) -> list[Any]:
 
 add_codec(datetime.time, Codec("datetime.time", _encode_time, _decode_time))
 add_codec(datetime.datetime, Codec("datetime.datetime", _encode_datetime, _decode_datetime))
-add_codec(datetime.timezone, Codec("datetime.timezone", _encode_timezone, _decode_timezone))
+add_codec(datetime.timezone, Codec("datetime.timezone", _arguments_of_timezone, datetime.timezone))
 add_codec(zoneinfo.ZoneInfo, Codec("zoneinfo.ZoneInfo", _encode_zoneinfo, zoneinfo.ZoneInfo))
 
 
@@ -129,16 +131,28 @@ def _decode_enum(cls: str, name: str | None, value: Any) -> Any:
     kind = _class(cls)
     if not issubclass(kind, enum.Enum):
         raise CannotDecode(f"{cls} is no enum here")
+    if name is not None and name in kind.__members__:
+        return kind[name]
     try:
-        member = kind(value)
+        return kind(value)  # a combination of flags
     except ValueError as error:
-        raise CannotDecode(f"{cls} has no member for {value!r} here") from error
-    if member.name != name:
-        raise CannotDecode(f"{value!r} of {cls} is called {member.name} here, not {name}")
-    return member
+        raise CannotDecode(f"{cls} has no member {name} ({value!r}) here") from error
 
 
-def _state(instance: Any) -> dict[str, Any]:
+def is_plain_class(kind: type) -> bool:
+    """Whether all that an instance holds is in its attributes.
+
+    What inherits from a type written in C holds more, and so is larger than its slots explain.
+    """
+    if any(base.__module__ == "builtins" for base in kind.__mro__[:-1]):
+        return False
+    pointer = object.__basicsize__ // 2
+    slots = sum(len(_slots_of(base)) for base in kind.__mro__)
+    places = slots + (kind.__dictoffset__ > 0) + (kind.__weakrefoffset__ > 0)
+    return kind.__basicsize__ <= object.__basicsize__ + places * pointer
+
+
+def state_of(instance: Any) -> dict[str, Any]:
     """All attributes of an instance but those that `cached_property` put there when looked at."""
     kind = type(instance)
     slots = [
@@ -168,7 +182,7 @@ def _slots_of(base: type) -> Sequence[str]:
 
 
 def _encode_dataclass(instance: Any) -> list[Any]:
-    return [class_name(type(instance)), Fields(_state(instance))]
+    return [class_name(type(instance)), Fields(state_of(instance))]
 
 
 def _decode_dataclass(cls: str, state: dict[str, Any]) -> Any:
@@ -200,10 +214,9 @@ _NAMED_TUPLE = Codec("class.namedtuple", _encode_named_tuple, _decode_named_tupl
 def _codec_for_class(kind: type) -> Codec | None:
     if issubclass(kind, enum.Enum):
         return _ENUM
-    if dataclasses.is_dataclass(kind) and kind.__base__ is not None:
-        builtin_bases = [b for b in kind.__mro__[1:-1] if b.__module__ == "builtins"]
-        return None if builtin_bases else _DATACLASS
-    if kind.__bases__ == (tuple,) and hasattr(kind, "_fields"):
+    if dataclasses.is_dataclass(kind):
+        return _DATACLASS if is_plain_class(kind) else None
+    if kind.__bases__ == (tuple,) and hasattr(kind, "_field_defaults"):
         return _NAMED_TUPLE
     return None
 
