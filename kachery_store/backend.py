@@ -171,7 +171,7 @@ class LocalBackend:
             return
         try:
             version = json.loads(text)["layout"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise StoreUnavailable(
                 f"{self.path(LAYOUT_FILE)} is damaged: it should read"
                 f' {{"kachery": "store", "layout": {LAYOUT_VERSION}}}. If no later kachery has used'

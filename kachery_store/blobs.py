@@ -39,22 +39,11 @@ class Blobs:
         self._checked: set[_Seen] = set()
 
     def put(self, digest: Digest, data: Buffer, *, durable: bool) -> None:
-        """Store bytes whose digest is known; nothing is written when they are there already.
-
-        With `durable` the bytes that are there are checked first, because the caller will be told
-        that they are safe. Without, only their size is: a reader finds any damage.
-        """
-        if durable:
-            if not self._is_good(digest):
-                self._backend.create(digest.path, data, durable=True)
+        """Store bytes whose digest is known; nothing is written when they are there, and intact."""
+        if not self._is_good(digest):
+            self._backend.create(digest.path, data, durable=durable)
+        elif durable:
             self._backend.sync(digest.path)
-            return
-        status = self._backend.status(digest.path)
-        if status is not None and status.st_size != memoryview(data).nbytes:
-            _damaged(self._backend, digest, status)
-            status = None
-        if status is None:
-            self._backend.create(digest.path, data, durable=False)
 
     def put_file(
         self, source: str, algorithm: str, progress: Callable[[int], object]

@@ -109,7 +109,8 @@ class Files:
         if dest is None:
             return path
         target = os.fspath(dest)
-        shutil.copyfile(path, target)
+        if not (os.path.exists(target) and os.path.samefile(path, target)):
+            shutil.copyfile(path, target)
         return target
 
     def load_bytes(self, uri: str, start: int | None = None, end: int | None = None) -> bytes:

@@ -27,6 +27,7 @@ from .identity import Addresses, addresses_of, codes_of, job_id
 from .lease import lease
 from .names import find_class
 from .record import INLINE_UP_TO, Record, Result
+from .settings import UNCHANGED, applied, current
 from .values import Encoded, decode, encode
 
 ALWAYS_CHECKED_UP_TO = 64 << 20  # bytes of arguments that are hashed again after every run
@@ -115,8 +116,7 @@ def run_job(
             stack.enter_context(lease(store, id))
             record = lookup(store, id)
         except StoreUnavailable as error:
-            value = definition.parameters.call(arguments)
-            return Outcome(None, value, _not_stored(definition, error))
+            return Outcome(None, call(definition, arguments), _not_stored(definition, error))
         if record is not None:
             return Outcome(record)
         return _compute(store, id, definition, arguments, addresses, strict)
@@ -150,8 +150,18 @@ def answer(
         except Unusable:
             continue  # it has been set aside, so now it is computed
         except (CannotDecode, StoreUnavailable) as error:
-            return definition.parameters.call(arguments), _not_stored(definition, error)
-    return definition.parameters.call(arguments), None
+            return call(definition, arguments), _not_stored(definition, error)
+    return call(definition, arguments), None
+
+
+def call(definition: Definition, arguments: Arguments) -> Any:
+    """Call a task's function.
+
+    Jobs that it starts run in this process, on threads of their own: whoever waits for this job may
+    hold all places on the cluster, or in the pool that this thread belongs to.
+    """
+    with applied(current().changed(UNCHANGED, None, UNCHANGED)):
+        return definition.parameters.call(arguments)
 
 
 def run_submitted(
@@ -209,7 +219,7 @@ def _compute(
     ]
     started = time.time()
     clock = time.perf_counter()
-    value = definition.parameters.call(arguments)
+    value = call(definition, arguments)
     seconds = time.perf_counter() - clock
     if impurity := _impurity(id, definition, arguments, addresses, strict):
         return Outcome(None, value, impurity)

@@ -88,11 +88,23 @@ class DaskExecutor:
         graph: dict[str, Any] = {}
         for job in jobs:
             job.future = Future()
+        sent: list[Job] = []
         for job in jobs:
-            running, known = self._inputs(job, graph)
-            order = self._order(job, list(running), known, job.key in needed)
+            try:
+                running, known = self._inputs(job, graph)
+                order = self._order(job, list(running), known, job.key in needed)
+            except Exception as error:  # noqa: BLE001 - an input that failed, an argument that
+                _settle(job, error=error)  # cannot be sent: this job's alone
+                continue
             graph[_dask_key(job)] = (carry_out, order, list(running.values()))
-        remote = dict(zip(self._client.get(graph, list(graph), sync=False), jobs, strict=True))
+            sent.append(job)
+        try:
+            futures = self._client.get(graph, list(graph), sync=False)
+        except Exception as error:  # noqa: BLE001 - nobody may wait for ever
+            for job in sent:
+                _settle(job, error=error)
+            return
+        remote = dict(zip(futures, sent, strict=True))
         self._remote.update({_dask_key(job): future for future, job in remote.items()})
         watch = _Watch(self._client, remote, needed)
         threading.Thread(target=watch.run, name="kachery-watch", daemon=True).start()
@@ -194,8 +206,20 @@ class _Watch:
                 _settle(job, Outcome(record))
             else:
                 fetched.append(remote)
-        for remote, outcome in zip(fetched, self._client.gather(fetched), strict=True):
-            _settle(self._jobs[remote], outcome)
+        try:
+            outcomes = self._client.gather(fetched)
+        except Exception:  # noqa: BLE001 - one by one, to see which
+            for remote in fetched:
+                self._fetch(remote)
+        else:
+            for remote, outcome in zip(fetched, outcomes, strict=True):
+                _settle(self._jobs[remote], outcome)
+
+    def _fetch(self, remote: Any) -> None:
+        try:
+            _settle(self._jobs[remote], remote.result())
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the caller's
+            _settle(self._jobs[remote], error=error)
 
     def _stored(self, job: Job) -> Record | None:
         """The record of a job whose outcome would bring its value along."""
@@ -236,18 +260,35 @@ def carry_out(order: Order, inputs: list[Outcome]) -> Outcome:
         _check_code(definition, order)
         outcomes = {**order.known, **dict(zip(order.inputs, inputs, strict=True))}
         values = {key: _input_value(settings.store, one) for key, one in outcomes.items()}
-        outcome = run_submitted(
-            settings.store,
-            definition,
-            replaced(cloudpickle.loads(order.arguments), Stand, lambda one: values[one.key]),
-            expected=order.expected,
-            strict=order.strict,
-        )
+        arguments = replaced(cloudpickle.loads(order.arguments), Stand, lambda s: values[s.key])
+        try:
+            outcome = run_submitted(
+                settings.store,
+                definition,
+                arguments,
+                expected=order.expected,
+                strict=order.strict,
+            )
+        except SystemExit as error:  # it would end the worker
+            raise RuntimeError(f"{definition.name} called sys.exit({error.code!r})") from error
         if outcome.record is None:
-            return outcome
+            return _sendable(outcome, definition)
         if not order.keep_value:
             return Outcome(outcome.record)
-        return outcome._replace(value=value_of(settings.store, outcome))
+        if outcome.value is ABSENT:
+            outcome = outcome._replace(value=value_of(settings.store, outcome))
+        return outcome
+
+
+def _sendable(outcome: Outcome, definition: Definition) -> Outcome:
+    try:
+        cloudpickle.dumps(outcome.value)
+    except Exception as error:
+        raise KacheryError(
+            f"the result of {definition.name} can neither be stored nor sent back from the worker:"
+            f" {outcome.warning}; {error}"
+        ) from error
+    return outcome
 
 
 def _input_value(store: Store, outcome: Outcome) -> Any:

@@ -113,7 +113,10 @@ class Job:
     def _find_inputs(self, met: dict[int, Job]) -> None:
         found: dict[int, Job] = {}
         for name, value in self.arguments.items():
-            inside = {id(job): job for job in _jobs_in(value)}
+            try:
+                inside = {id(job): job for job in _jobs_in(value)}
+            except RecursionError:
+                raise CannotEncode("it is nested too deeply", f"{self.task}({name})") from None
             found.update(inside)
             if inside:
                 self._open.append(name)

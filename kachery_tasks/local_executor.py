@@ -12,7 +12,7 @@ from functools import partial
 
 from .cache import Outcome, run_submitted
 from .job import Job
-from .settings import UNCHANGED, Settings, applied
+from .settings import Settings, applied
 
 
 class LocalExecutor:
@@ -27,7 +27,7 @@ class LocalExecutor:
         for job in jobs:
             future: Future[Outcome] = Future()
             job.future = future
-            # In the caller's context, so that nested calls see the same settings.
+            # In the caller's context, which knows what the caller holds leases on.
             run = partial(copy_context().run, self._run, job, future)
             _when_done(job.inputs, future, partial(self._pool.submit, run))
 
@@ -36,9 +36,7 @@ class LocalExecutor:
             return
         try:
             values = {id(one): one.runner.value_of(one.started().result()) for one in job.inputs}
-            # A pool of its own for jobs that the task starts: waiting for a place in this one could
-            # take for ever.
-            with applied(self._settings.changed(UNCHANGED, None, UNCHANGED)):
+            with applied(self._settings):
                 outcome = run_submitted(
                     self._settings.store,
                     job.definition,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from typing import Any, Protocol, TypeVar
-from weakref import WeakValueDictionary
+from weakref import WeakSet, WeakValueDictionary
 
 from .cache import Outcome, Unusable, encoding_of, lookup, value_of
 from .graph import inputs_first
@@ -34,6 +35,12 @@ class Session:
         self._local: LocalExecutor | None = None
         self._remote: tuple[Any, _Executor] | None = None
         self._running: WeakValueDictionary[str, Future[Outcome]] = WeakValueDictionary()
+        _sessions.add(self)
+
+    def start_afresh(self) -> None:
+        """Forget executors and runs: in a forked child their threads are gone."""
+        self._local = self._remote = None
+        self._running = WeakValueDictionary()
 
     def lookup(self, id: str) -> Record | None:
         """The record of a job id, if it is stored."""
@@ -119,6 +126,17 @@ class Session:
 
             self._remote = (client, DaskExecutor(self._settings, client))
         return self._remote[1]
+
+
+_sessions: WeakSet[Session] = WeakSet()
+
+
+def _after_fork() -> None:
+    for one in list(_sessions):
+        one.start_afresh()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def session() -> Session:
