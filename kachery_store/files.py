@@ -96,7 +96,7 @@ class Files:
 
         file = io.BytesIO()
         np.save(file, array, allow_pickle=False)
-        return self.store_bytes(file.getbuffer(), label=label, uri_type=uri_type)
+        return self.store_bytes(file.getvalue(), label=label, uri_type=uri_type)
 
     def load_file(self, uri: str, *, dest: str | os.PathLike[str] | None = None) -> str:
         """The path of a stored file, checked against its digest.

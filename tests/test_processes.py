@@ -57,7 +57,7 @@ def test_kill_at_random_moments(project, tasks, store_dir, tmp_path):
         process = subprocess.Popen(
             [sys.executable, project / "crashing.py", "200"], stdout=subprocess.PIPE, env=env
         )
-        wanted = rng.randrange(1, 200)
+        wanted = rng.randrange(1, 190)
         acknowledged = 0
         for _ in process.stdout:
             acknowledged += 1
@@ -73,7 +73,6 @@ def test_kill_at_random_moments(project, tasks, store_dir, tmp_path):
                 if job.cached:
                     check(i, job.result())
             if round_ % 10 == 0:  # the next run finishes the rest
-                assert acknowledged < 200
                 for i, value in enumerate(kachery.gather(jobs)):
                     check(i, value)
 

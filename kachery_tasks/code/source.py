@@ -7,6 +7,7 @@ if that gives the code that runs.
 from __future__ import annotations
 
 import ast
+import inspect
 import linecache
 from collections.abc import Iterator
 from types import CodeType
@@ -76,7 +77,7 @@ def same_code(a: CodeType, b: CodeType) -> bool:
     """Whether two code objects do the same, wherever they stand in a file."""
     return (
         a.co_code == b.co_code
-        and a.co_flags == b.co_flags
+        and (a.co_flags ^ b.co_flags) & ~inspect.CO_NESTED == 0
         and a.co_names == b.co_names
         and a.co_varnames == b.co_varnames
         and a.co_freevars == b.co_freevars
