@@ -51,12 +51,7 @@ class LocalBackend:
 
     def read(self, name: str) -> bytes:
         """All bytes under a name; NotFound when there is nothing."""
-        try:
-            fd = os.open(self._prefix + name, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            raise NotFound(f"{name} is not in the store at {self.root}") from None
-        except OSError as error:
-            raise unavailable(self.root, error) from error
+        fd = self._open(name)
         try:
             return _read_all(fd)
         except OSError as error:
@@ -69,18 +64,21 @@ class LocalBackend:
 
         The file must not be empty. NotFound when there is nothing under the name.
         """
-        try:
-            fd = os.open(self._prefix + name, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            raise NotFound(f"{name} is not in the store at {self.root}") from None
-        except OSError as error:
-            raise unavailable(self.root, error) from error
+        fd = self._open(name)
         try:
             return mmap.mmap(fd, 0, access=mmap.ACCESS_COPY), os.fstat(fd)
         except OSError as error:
             raise unavailable(self.root, error) from error
         finally:
             os.close(fd)
+
+    def _open(self, name: str) -> int:
+        try:
+            return os.open(self._prefix + name, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise NotFound(f"{name} is not in the store at {self.root}") from None
+        except OSError as error:
+            raise unavailable(self.root, error) from error
 
     def status(self, name: str) -> os.stat_result | None:
         """The status of a file, or None when there is nothing under the name."""

@@ -98,6 +98,8 @@ class DaskExecutor:
                 continue
             graph[_dask_key(job)] = (carry_out, order, list(running.values()))
             sent.append(job)
+        if not sent:
+            return
         try:
             futures = self._client.get(graph, list(graph), sync=False)
         except Exception as error:  # noqa: BLE001 - nobody may wait for ever
@@ -213,13 +215,21 @@ class _Watch:
                 self._fetch(remote)
         else:
             for remote, outcome in zip(fetched, outcomes, strict=True):
-                _settle(self._jobs[remote], outcome)
+                self._receive(self._jobs[remote], outcome)
 
     def _fetch(self, remote: Any) -> None:
         try:
-            _settle(self._jobs[remote], remote.result())
+            self._receive(self._jobs[remote], remote.result())
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the caller's
             _settle(self._jobs[remote], error=error)
+
+    def _receive(self, job: Job, outcome: Outcome) -> None:
+        """Believe an outcome if its record is stored: the scheduler remembers what was forgotten."""
+        record = outcome.record
+        if record is not None and job.runner.lookup(record.job_id) is None:
+            _settle(job, error=Unusable(f"job {record.job_id} has been forgotten since it ran"))
+        else:
+            _settle(job, outcome)
 
     def _stored(self, job: Job) -> Record | None:
         """The record of a job whose outcome would bring its value along."""

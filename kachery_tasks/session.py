@@ -9,6 +9,8 @@ from concurrent.futures import Future
 from typing import Any, Protocol, TypeVar
 from weakref import WeakSet, WeakValueDictionary
 
+from kachery_store import StoreUnavailable
+
 from .cache import Outcome, Unusable, encoding_of, lookup, value_of
 from .graph import inputs_first
 from .job import Job
@@ -79,7 +81,10 @@ class Session:
         """Give a job the future of a result or run that is there already, if one is."""
         if job.runner is not self:
             return job.started() is not None
-        record = job.stored_record() if job.resolve() else None
+        try:
+            record = job.stored_record() if job.resolve() else None
+        except StoreUnavailable:
+            record = None  # running the job meets the same, and says so
         running = self._running.get(job.key)
         if record is not None:
             job.future = _finished(Outcome(record))

@@ -423,3 +423,22 @@ def test_enum_members_of_a_script_on_a_cluster(tmp_path):
     )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True)
     assert done.stdout == "fast True\nfast\n", done.stdout + done.stderr
+
+
+def test_a_job_that_was_forgotten_while_the_cluster_remembers_it(client, calls):
+    from test_dask import counted
+
+    first = counted.submit(500, calls.path)
+    first.result()
+    other = counted.job(500, calls.path)
+    other.forget()
+    again = counted.job(500, calls.path)
+    assert again.result()[1] == 500 and again.cached and calls.count == 2
+
+
+def test_a_folder_in_the_place_of_a_record(store_dir):
+    job = leaf.job(900)
+    (store_dir / "jobs" / job.id[:2] / job.id).mkdir(parents=True)
+    with warnings.catch_warnings(action="ignore"):
+        assert kachery.gather([job, leaf.job(901)]) == [900, 901]
+        assert leaf(900) == 900
