@@ -1,6 +1,6 @@
 """Looking up, running and committing one job.
 
-`run_job` is the only place where a task's function is called. It promises: a known result is not
+`call` is the only place where a task's function is called. `run_job` promises: a known result is not
 computed again; equal jobs asked for at the same time run once; what is stored is what the function
 made of exactly the arguments that the job id stands for.
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
 import warnings
 from collections.abc import Callable, Iterable
 from types import FunctionType
@@ -31,7 +32,7 @@ class Task(Generic[P, R]):
         functools.update_wrapper(self, definition.function)
         self.definition = definition
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """The value of a call: from the store, or computed in this process and stored.
 
         Raises what the function raises, CannotEncode for arguments without an encoding, and
@@ -51,11 +52,11 @@ class Task(Generic[P, R]):
             warnings.warn(warning, stacklevel=2)
         return cast("R", value)
 
-    def job(self, *args: Any, **kwargs: Any) -> Job:
+    def job(self, /, *args: Any, **kwargs: Any) -> Job:
         """The job of a call; nothing runs. Arguments may be jobs, also in lists, tuples and dicts."""
         return Job(self.definition, self.definition.parameters.bind(args, kwargs), session())
 
-    def submit(self, *args: Any, **kwargs: Any) -> Job:
+    def submit(self, /, *args: Any, **kwargs: Any) -> Job:
         """The job of a call, started on the Dask client at hand, or else in this process."""
         job = self.job(*args, **kwargs)
         session().start([job])
@@ -77,6 +78,10 @@ class Task(Generic[P, R]):
         session().start(jobs)
         return jobs
 
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        """As a method: the instance is the first argument, and counts like the others."""
+        return self if instance is None else BoundTask(self, instance)
+
     def __reduce_ex__(self, protocol: Any) -> Any:
         if self.definition.importable:
             function = self.definition.function
@@ -85,6 +90,31 @@ class Task(Generic[P, R]):
 
     def __repr__(self) -> str:
         return f"<{self.definition.kind} {self.definition.name}>"
+
+
+class BoundTask:
+    """A task that was taken from an instance, whose method it is."""
+
+    def __init__(self, task: Task[..., Any], instance: Any) -> None:
+        functools.update_wrapper(self, task)
+        self._task = task
+        self._instance = instance
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        """As Task.__call__."""
+        return self._task(self._instance, *args, **kwargs)
+
+    def job(self, /, *args: Any, **kwargs: Any) -> Job:
+        """As Task.job."""
+        return self._task.job(self._instance, *args, **kwargs)
+
+    def submit(self, /, *args: Any, **kwargs: Any) -> Job:
+        """As Task.submit."""
+        return self._task.submit(self._instance, *args, **kwargs)
+
+    def map(self, *iterables: Iterable[Any], **constants: Any) -> list[Job]:
+        """As Task.map."""
+        return self._task.map(itertools.repeat(self._instance), *iterables, **constants)
 
 
 @overload

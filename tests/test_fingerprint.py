@@ -223,6 +223,36 @@ def test_code_of_classes_among_the_arguments_counts(project):
     assert through.id == direct.id
 
 
+def test_a_plain_instance_brings_its_code(project):
+    write(
+        project / "plain_models.py",
+        """
+        class Model:
+            def __init__(self, rate):
+                self.rate = rate
+            def predict(self, x):
+                return x * self.rate
+        """,
+    )
+    import plain_models
+
+    @kachery.task
+    def applied(model, x):
+        return model.predict(x)
+
+    assert applied(plain_models.Model(2), 3) == 6
+    assert applied(plain_models.Model(3), 3) == 9
+    plain_models.Model.predict = lambda self, x: x + self.rate
+    assert applied(plain_models.Model(2), 3) == 5
+
+    @kachery.task
+    def made(cls, rate):
+        return cls(rate)
+
+    assert made(plain_models.Model, 2).predict(3) == 5
+    assert made(plain_models.Model, 2).predict(3) == 5
+
+
 def test_what_cannot_be_identified_is_refused_by_name(project):
     write(
         project / "refused.py",

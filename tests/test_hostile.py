@@ -345,6 +345,9 @@ def _explode():
 
 
 class Unloadable:
+    def __init__(self):
+        self.lock = threading.Lock()  # so that it cannot be stored
+
     def __reduce__(self):
         return _explode, ()
 

@@ -367,6 +367,42 @@ def test_registered_types():
         kachery.register(other, name="test.Point", encode=repr, decode=repr)
 
 
+class Scale:
+    def __init__(self, factor):
+        self.factor = factor
+
+    @kachery.task
+    def times(self, x, *, plus=0):
+        return self.factor * x + plus
+
+    @staticmethod
+    @kachery.task
+    def half(x):
+        return x / 2
+
+    @classmethod
+    def make(cls, factor):
+        return cls(factor)
+
+
+def test_methods():
+    two, three = Scale(2), Scale(3)
+    assert (two.times(5), three.times(5), two.times(5, plus=1)) == (10, 15, 11)
+    assert two.times.job(5).id == Scale(2).times.job(5).id == Scale.times.job(two, 5).id
+    assert two.times.job(5).cached and two.times.job(5).id != three.times.job(5).id
+    assert kachery.gather(two.times.map([1, 2], plus=1)) == [3, 5]
+    assert two.times.submit(7).result() == 14
+    assert two.times.__name__ == "times" and Scale.half(3) == 1.5 and two.half(3) == 1.5
+
+
+def test_a_parameter_called_self():
+    @kachery.task
+    def shown(self, args=0):
+        return [self, args]
+
+    assert shown(self=1, args=2) == [1, 2] and shown.job(self=1, args=2).cached
+
+
 def test_none_is_a_result(calls):
     @kachery.task
     def nothing(path):

@@ -324,6 +324,53 @@ def test_looking_at_a_cached_property_changes_nothing():
     assert encode(value).address != before
 
 
+class Plain:
+    def __init__(self, x):
+        self.x = x
+
+
+class Slotted:
+    __slots__ = ("__hidden", "x")
+
+    def __init__(self, x):
+        self.x, self.__hidden = x, -x
+
+
+class Stateful(Plain):
+    def __getstate__(self):
+        return [self.x, "kept"]
+
+    def __setstate__(self, state):
+        self.x = state[0]
+        self.cache = "made anew"
+
+
+def test_instances_of_the_project_s_classes():
+    assert vars(there_and_back(Plain([1, {2}]))) == {"x": [1, {2}]}
+    again = there_and_back(Slotted(3))
+    assert (again.x, again._Slotted__hidden) == (3, -3)
+    assert there_and_back(Stateful(5)).cache == "made anew"
+    addresses = {encode(v).address for v in (Plain(1), Plain(2), Slotted(1), Stateful(1), {"x": 1})}
+    assert len(addresses) == 5
+    with pytest.raises(CannotEncode, match=r"\.x\['f'\]"):
+        encode(Plain({"f": threading.Lock()}))
+
+
+def test_types_and_containers_of_collections():
+    import collections
+
+    for value in (int, Plain, [Mode, dict], collections.defaultdict(list, {"a": [1]})):
+        assert there_and_back(value) == value
+    assert there_and_back(collections.defaultdict(int)).default_factory is int
+    assert there_and_back(collections.deque([1], maxlen=2)).maxlen == 2
+    counter = collections.Counter("aab")
+    counter.note = "x"
+    assert there_and_back(counter).note == "x" and there_and_back(counter) == counter
+    kinds = [dict, collections.OrderedDict, collections.Counter, collections.deque, list]
+    assert len({encode(kind()).address for kind in kinds}) == 5
+    assert len({encode(kind).address for kind in kinds}) == 5
+
+
 @pytest.mark.parametrize(
     ("make", "place"),
     [

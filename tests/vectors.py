@@ -145,6 +145,12 @@ np.arange(8191, dtype="<f8")
 {"image": np.zeros((256, 256)), "again": np.zeros((256, 256))}
 np.random.default_rng(7)
 np.random.RandomState(7)
+collections.OrderedDict(a=1)
+collections.deque([1, 2], 5)
+collections.Counter("aab")
+collections.defaultdict(int, a=1)
+int
+Point
 pd.Series([1.0, 2.0], name="s")
 pd.Series(["a", None], dtype="str")
 pd.Series(["a", None], dtype=object)

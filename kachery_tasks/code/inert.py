@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import CodeType, GetSetDescriptorType, MemberDescriptorType
 from typing import Any
 
-from .project import is_installed_file
+from ..project import is_installed_file
 
 # Types whose instances do not affect results: they log, lock, show progress, or remember.
 INERT = frozenset(

@@ -25,12 +25,12 @@ from typing import Any
 
 from ..errors import CannotEncode, CannotFingerprint
 from ..names import class_name, module_name, qualified_name
+from ..project import is_installed_file, is_project_module
 from ..values import encode
 from ..values.standard_types import is_plain_class, state_of
 from .digests import digest_of_code
 from .guards import MISSING, Guards
 from .inert import INERT, is_generated, is_incidental
-from .project import is_installed_file, is_project_module
 from .references import ABOUT_THE_MODULE, Import, references_of
 
 _BUILTINS = dict(vars(builtins))

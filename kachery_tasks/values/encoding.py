@@ -179,7 +179,7 @@ class Encoder:
         parts = codec.encode(value)
         pieces = [self._array(len(parts) + 1), self._msgpack(codec.name)]
         if codec.name.startswith(("class.", "registered.")):
-            self._classes.add(type(value))
+            self._classes.add(value if isinstance(value, type) else type(value))
         pieces.extend(self.pack(part) for part in parts)
         return self.extension(ext.TYPED, b"".join(pieces))
 

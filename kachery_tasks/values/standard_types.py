@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import datetime
 import decimal
@@ -19,6 +20,7 @@ from typing import Any
 
 from ..errors import CannotDecode, CannotEncode
 from ..names import class_name, find_class
+from ..project import is_project_module
 from .registry import Buffer, Codec, Fields, add_codec, add_fallback
 
 
@@ -61,6 +63,41 @@ for _path_class in (
     pathlib.WindowsPath,
 ):
     _simple(_path_class, f"pathlib.{_path_class.__name__}", lambda path: [str(path)])
+
+
+# Containers of `collections`. Some of them can have attributes.
+
+
+def _decode_ordered(items: dict[Any, Any], attributes: dict[str, Any]) -> Any:
+    return _with_attributes(collections.OrderedDict(items), attributes)
+
+
+def _decode_counter(items: dict[Any, Any], attributes: dict[str, Any]) -> Any:
+    return _with_attributes(collections.Counter(items), attributes)
+
+
+def _with_attributes(value: Any, attributes: dict[str, Any]) -> Any:
+    vars(value).update(attributes)
+    return value
+
+
+_simple(collections.deque, "collections.deque", lambda d: [list(d), d.maxlen])
+add_codec(
+    collections.OrderedDict,
+    Codec("collections.OrderedDict", lambda d: [dict(d), Fields(vars(d))], _decode_ordered),
+)
+add_codec(
+    collections.Counter,
+    Codec("collections.Counter", lambda c: [dict(c), Fields(vars(c))], _decode_counter),
+)
+add_codec(
+    collections.defaultdict,
+    Codec(
+        "collections.defaultdict",
+        lambda d: [d.default_factory, dict(d)],
+        collections.defaultdict,
+    ),
+)
 
 
 # Dates and times. `fold` tells apart the two readings of an hour that a clock change repeats.
@@ -195,6 +232,26 @@ def _decode_dataclass(cls: str, state: dict[str, Any]) -> Any:
     return instance
 
 
+def _encode_instance(instance: Any) -> list[Any]:
+    kind = type(instance)
+    if getattr(kind, "__getstate__", None) is not _NO_GETSTATE:
+        return [class_name(kind), instance.__getstate__()]
+    return [class_name(kind), Fields(state_of(instance))]
+
+
+def _decode_instance(cls: str, state: Any) -> Any:
+    kind = _class(cls)
+    if not is_plain_class(kind):
+        raise CannotDecode(f"{cls} holds more than attributes here")
+    instance: Any = object.__new__(kind)
+    if hasattr(kind, "__setstate__"):
+        instance.__setstate__(state)
+        return instance
+    for name, value in dict(state).items():
+        object.__setattr__(instance, name, value)
+    return instance
+
+
 def _encode_named_tuple(value: Any) -> list[Any]:
     return [class_name(type(value)), Fields(value._asdict())]
 
@@ -208,6 +265,9 @@ def _decode_named_tuple(cls: str, fields: dict[str, Any]) -> Any:
 
 _ENUM = Codec("class.enum", _encode_enum, _decode_enum)
 _DATACLASS = Codec("class.dataclass", _encode_dataclass, _decode_dataclass)
+_NO_GETSTATE: Any = object.__getstate__  # what a class has that defines none
+_INSTANCE = Codec("class.instance", _encode_instance, _decode_instance)
+_TYPE = Codec("class.type", lambda cls: [class_name(cls)], _class)
 _NAMED_TUPLE = Codec("class.namedtuple", _encode_named_tuple, _decode_named_tuple)
 
 
@@ -218,7 +278,11 @@ def _codec_for_class(kind: type) -> Codec | None:
         return _DATACLASS if is_plain_class(kind) else None
     if kind.__bases__ == (tuple,) and hasattr(kind, "_field_defaults"):
         return _NAMED_TUPLE
+    if issubclass(kind, type):
+        return _TYPE
+    if is_project_module(kind.__module__) and is_plain_class(kind):
+        return _INSTANCE
     return None
 
 
-add_fallback(_codec_for_class, _ENUM, _DATACLASS, _NAMED_TUPLE)
+add_fallback(_codec_for_class, _ENUM, _DATACLASS, _NAMED_TUPLE, _INSTANCE, _TYPE)

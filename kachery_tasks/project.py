@@ -15,7 +15,7 @@ import sys
 import sysconfig
 from types import ModuleType
 
-from ..names import MAIN_NAMES
+from .names import MAIN_NAMES
 
 _OWN = frozenset(("kachery", "kachery_store", "kachery_tasks", "kachery_hub"))
 
