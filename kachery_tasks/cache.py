@@ -225,6 +225,8 @@ def _compute(
         return Outcome(None, value, impurity)
     try:
         encoded = encode(value)
+        if encoded.callables:
+            raise CannotEncode("functions can be arguments, but not results")
         record = Record(
             job_id=id,
             kind=definition.kind,

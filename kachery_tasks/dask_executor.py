@@ -25,7 +25,7 @@ from kachery_store import Store
 from kachery_store.errors import KacheryError
 
 from .cache import ABSENT, Outcome, Unusable, run_submitted, value_of
-from .code import class_fingerprint, syntax_known
+from .code import callable_fingerprint, class_fingerprint, syntax_known
 from .definition import Definition
 from .errors import CodeMismatch
 from .graph import inputs_first
@@ -167,6 +167,8 @@ def _main_syntax(job: Job) -> dict[str, str]:
     classes: set[str] = set()
     for one in inputs_first([job]):
         syntax |= one.definition.fingerprint().main_syntax
+        for value in one.callables:
+            syntax |= callable_fingerprint(value).main_syntax
         classes.update(name for name, _ in one.classes)
         if one.future is not None and (record := one.record) is not None:
             classes.update(name for name, _ in record.result.classes)

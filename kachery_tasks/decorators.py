@@ -95,26 +95,29 @@ class Task(Generic[P, R]):
 class BoundTask:
     """A task that was taken from an instance, whose method it is."""
 
+    __kachery_task__ = True
+
     def __init__(self, task: Task[..., Any], instance: Any) -> None:
         functools.update_wrapper(self, task)
         self._task = task
-        self._instance = instance
+        self.definition = task.definition
+        self.instance = instance
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """As Task.__call__."""
-        return self._task(self._instance, *args, **kwargs)
+        return self._task(self.instance, *args, **kwargs)
 
     def job(self, /, *args: Any, **kwargs: Any) -> Job:
         """As Task.job."""
-        return self._task.job(self._instance, *args, **kwargs)
+        return self._task.job(self.instance, *args, **kwargs)
 
     def submit(self, /, *args: Any, **kwargs: Any) -> Job:
         """As Task.submit."""
-        return self._task.submit(self._instance, *args, **kwargs)
+        return self._task.submit(self.instance, *args, **kwargs)
 
     def map(self, *iterables: Iterable[Any], **constants: Any) -> list[Job]:
         """As Task.map."""
-        return self._task.map(itertools.repeat(self._instance), *iterables, **constants)
+        return self._task.map(itertools.repeat(self.instance), *iterables, **constants)
 
 
 @overload

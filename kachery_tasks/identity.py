@@ -30,12 +30,13 @@ class Addresses(NamedTuple):
     """The addresses of a call's arguments.
 
     `of`: parameter -> 32 bytes. `classes`: the project's classes whose instances were met. `size`:
-    bytes of all encodings and blobs.
+    bytes of all encodings and blobs. `callables`: the functions that were met.
     """
 
     of: dict[str, bytes]
     classes: ClassCodes
     size: int
+    callables: tuple[Any, ...]
 
 
 def addresses_of(
@@ -53,6 +54,7 @@ def addresses_of(
     of: dict[str, bytes] = {} if known is None else dict(known.of)
     classes: ClassCodes = frozenset() if known is None else known.classes
     size = 0 if known is None else known.size
+    callables: tuple[Any, ...] = () if known is None else known.callables
     encoder = Encoder(special)
     for name in definition.identifying:
         if name in of and name not in unknown:
@@ -65,9 +67,10 @@ def addresses_of(
         size += len(encoded.data)
         if encoded.classes:
             classes |= codes_of(encoded.classes)
+        callables += tuple(encoded.callables)
         if encoded.blobs:
             size += sum(blob.memory.nbytes for blob in encoded.blobs)
-    return Addresses(of, classes, size)
+    return Addresses(of, classes, size, callables)
 
 
 def codes_of(classes: Iterable[type]) -> ClassCodes:

@@ -72,6 +72,11 @@ class Job:
         return self._addresses.classes
 
     @property
+    def callables(self) -> tuple[Any, ...]:
+        """The functions among the arguments."""
+        return self._addresses.callables
+
+    @property
     def task(self) -> str:
         """The name of the task."""
         return self.definition.name

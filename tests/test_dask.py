@@ -154,8 +154,14 @@ def test_classes_and_helpers_of_main(client, tmp_path, store_dir):
         def apply(model, x):
             return model.predict(x)
 
+        @kachery.task
+        def call(f, x):
+            return f(x)
+
         if __name__ == "__main__":
             jobs = [apply.job(fit.job(r), 1) for r in range(3)] + [apply.job(Model(7), 2)]
+            jobs += [call.job(helper, 5), call.job(lambda x: helper(x) * 2, 5)]
+            jobs += [call.job(Model(2).predict, 1)]
             if sys.argv[1] == "cluster":
                 from distributed import Client, LocalCluster
                 with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0") as c, Client(c):
@@ -176,7 +182,7 @@ def test_classes_and_helpers_of_main(client, tmp_path, store_dir):
         )
         assert done.returncode == 0, done.stderr
         outputs.append(done.stdout)
-    assert outputs[0].startswith("[0, 3, 6, 28]") and outputs[0].endswith("as_main:apply\n")
+    assert outputs[0].startswith("[0, 3, 6, 28, 7, 14, 6]") and outputs[0].endswith("as_main:apply\n")
     assert outputs[0] == outputs[1] == outputs[2]
 
 

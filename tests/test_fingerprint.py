@@ -436,3 +436,54 @@ def test_objects_in_tables_attributes_of_functions_and_metaclasses_count(project
     assert task(1)[1] == -1
     fingerprinted.CONFIG.rate = 7
     assert task(1)[0] == 7
+
+
+def test_functions_as_arguments(project):
+    write(
+        project / "callbacks.py",
+        "def helper(x):\n    return x + 1\ndef cb(x):\n    return helper(x)\n",
+    )
+    import functools
+    import operator
+
+    import callbacks
+    import numpy as np
+
+    @kachery.task
+    def applied(f, x):
+        return f(x) if callable(f) else [g(x) for g in f]
+
+    @kachery.task
+    def inner(x):
+        return x * 3
+
+    def make(n):
+        return lambda x: x + n
+
+    class Model:
+        def __init__(self, k):
+            self.k = k
+
+        def predict(self, x):
+            return x + self.k
+
+    functions = [
+        *(make(1), make(2), lambda x: x + 1.0, callbacks.cb, abs, float, np.sqrt, np.square),
+        *(functools.partial(operator.add, 1), functools.partial(operator.add, 2), inner),
+        *(Model(1).predict, Model(2).predict, str.upper, "a".join, operator.neg),
+    ]
+    ids = [applied.job(f, 4).id for f in functions]
+    assert len(set(ids)) == len(ids)
+    assert applied.job(make(1), 4).id == ids[0]
+    assert applied.job(Model(1).predict, 4).id == ids[11]
+    assert applied(functions[:2], 4) == [5, 6] and applied.job(functions[:2], 4).cached
+    assert applied(callbacks.cb, 1) == 2
+    callbacks.helper = lambda x: x + 100
+    assert applied(callbacks.cb, 1) == 101
+
+    @kachery.task
+    def returned(x):
+        return {"f": make(x)}
+
+    with pytest.warns(kachery.NotStoredWarning, match="not results"):
+        assert returned(1)["f"](2) == 3

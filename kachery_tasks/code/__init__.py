@@ -4,7 +4,14 @@ fingerprint_of(function, version=) -> Fingerprint     what the code is, and whet
 syntax_known(digests)                                 what a worker is told of the client's code
 """
 
+from .callables import callable_fingerprint
 from .digests import syntax_known
 from .fingerprint import Fingerprint, class_fingerprint, fingerprint_of
 
-__all__ = ["Fingerprint", "class_fingerprint", "fingerprint_of", "syntax_known"]
+__all__ = [
+    "Fingerprint",
+    "callable_fingerprint",
+    "class_fingerprint",
+    "fingerprint_of",
+    "syntax_known",
+]

@@ -35,7 +35,7 @@ def fingerprint_of(function: FunctionType, *, version: str | None = None) -> Fin
     """
     reach = Reach(_package_of(function))
     reach.function(function, version)
-    return _finish(reach)
+    return finish(reach)
 
 
 _of_classes: WeakKeyDictionary[type, Fingerprint | None] = WeakKeyDictionary()
@@ -48,7 +48,7 @@ def class_fingerprint(cls: type) -> Fingerprint | None:
         return known
     reach = Reach("")
     reference = reach.reference(cls, cls.__name__)
-    found = _finish(reach) if reference[0] == "node" else None
+    found = finish(reach) if reference[0] == "node" else None
     _of_classes[cls] = found
     return found
 
@@ -58,12 +58,14 @@ def _package_of(function: FunctionType) -> str:
     return module.partition(".")[0] if "." in module else ""
 
 
-def _finish(reach: Reach) -> Fingerprint:
+def finish(reach: Reach, start: Any = ("node", 0)) -> Fingerprint:
+    """The fingerprint of what a walk has reached, starting from a reference."""
     parts: dict[str, str] = {}
     for name, description in reach.nodes:
         label = f"{name}#{sum(known.rpartition('#')[0] == name for known in parts)}"
         parts[label] = _digest([name, description])
-    return Fingerprint(_digest([_KIND, reach.nodes]), parts, reach.main_syntax, reach.guards)
+    whole = [_KIND, reach.nodes] if start == ("node", 0) else [_KIND, reach.nodes, start]
+    return Fingerprint(_digest(whole), parts, reach.main_syntax, reach.guards)
 
 
 def _digest(data: Any) -> str:

@@ -219,7 +219,11 @@ class Reach:
         if isinstance(value, ModuleType):
             return self._module_reference(value)
         if getattr(type(value), "__kachery_task__", False):
-            return ["task", self.function(value.definition.function, value.definition.version)]
+            node = self.function(value.definition.function, value.definition.version)
+            bound = getattr(value, "instance", MISSING)
+            return (
+                ["task", node] if bound is MISSING else ["task", node, self.reference(bound, place)]
+            )
         return self._wrapped_reference(value, place)
 
     def _module_reference(self, module: ModuleType) -> Any:

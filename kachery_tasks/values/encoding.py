@@ -42,13 +42,15 @@ class Encoded(NamedTuple):
     """An encoded value.
 
     `address` is the 32-byte digest of the encoding: the number that names the value everywhere.
-    `classes` are the classes of the program whose instances are in it.
+    `classes` are the classes of the program whose instances are in it, `callables` the functions and
+    the like, which cannot be decoded.
     """
 
     data: bytes
     address: bytes
     blobs: list[Blob]
     classes: set[type]
+    callables: list[Any]
 
     @property
     def size(self) -> int:
@@ -72,6 +74,7 @@ class Encoder:
         self.special = special or {}
         self._blobs: list[Blob] = []
         self._classes: set[type] = set()
+        self._callables: list[Any] = []
         self._open: set[int] = set()  # the containers that the walk is inside of
         self._containers = 0  # how many were packed one by one
         # By identity, once sharing is suspected; the values are kept so that no identity recurs.
@@ -82,14 +85,15 @@ class Encoder:
 
     def encode(self, value: Any) -> Encoded:
         """Encode one value."""
-        self._blobs, self._classes, self._packed, self._containers = [], set(), None, 0
+        self._blobs, self._classes, self._callables = [], set(), []
+        self._packed, self._containers = None, 0
         try:
             data = PREFIX + self.pack(value)
         except RecursionError:
             raise CannotEncode("it is nested too deeply for this Python's stack") from None
         if len(data) > MAX_SIZE:
             raise _too_large()
-        return Encoded(data, blake3_bytes(data), self._blobs, self._classes)
+        return Encoded(data, blake3_bytes(data), self._blobs, self._classes, self._callables)
 
     def pack(self, value: Any) -> bytes:
         """The encoding of a value inside another one (without the prefix)."""
@@ -180,6 +184,8 @@ class Encoder:
         pieces = [self._array(len(parts) + 1), self._msgpack(codec.name)]
         if codec.name.startswith(("class.", "registered.")):
             self._classes.add(value if isinstance(value, type) else type(value))
+        elif codec.name.startswith("code."):
+            self._callables.append(value)
         pieces.extend(self.pack(part) for part in parts)
         return self.extension(ext.TYPED, b"".join(pieces))
 
