@@ -126,7 +126,11 @@ def task(function: Callable[P, R], /) -> Task[P, R]: ...
 
 @overload
 def task(
-    *, name: str | None = None, version: str | None = None, ignore: str | tuple[str, ...] = ()
+    *,
+    name: str | None = None,
+    version: str | None = None,
+    ignore: str | tuple[str, ...] = (),
+    depends: str | tuple[str, ...] = (),
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 
 
@@ -137,12 +141,14 @@ def task(
     name: str | None = None,
     version: str | None = None,
     ignore: str | tuple[str, ...] = (),
+    depends: str | tuple[str, ...] = (),
 ) -> Task[P, R] | Callable[[Callable[P, R]], Task[P, R]]:
     """Make a function a task: its result is determined by its arguments and its code, and kept.
 
     name: a name for ever, where the import path may change. version: a text that stands for the
     code; the source is not looked at then, defaults and closure still count. ignore: parameters that
-    do not affect the result, such as `verbose`.
+    do not affect the result, such as `verbose`. depends: installed distributions whose versions
+    affect the result, such as `numpy`.
 
     Raises TypeError for what is not a plain function, ValueError for an unknown parameter.
     """
@@ -154,11 +160,16 @@ def task(
             kind="task",
             name=name,
             version=version,
-            ignore=(ignore,) if isinstance(ignore, str) else tuple(ignore),
+            ignore=_names(ignore),
+            depends=_names(depends),
         )
         return Task(definition)
 
     return decorate if function is None else decorate(function)
+
+
+def _names(names: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)
 
 
 def _check_function(function: Any) -> None:

@@ -16,7 +16,7 @@ class Definition:
     """A function made into a task.
 
     `kind` is "task"; `name` is the import path unless it was given; `ignore` are the parameters left
-    out of the identity.
+    out of the identity, `depends` the installed distributions whose versions are part of it.
     """
 
     def __init__(
@@ -27,11 +27,13 @@ class Definition:
         name: str | None = None,
         version: str | None = None,
         ignore: tuple[str, ...] = (),
+        depends: tuple[str, ...] = (),
     ) -> None:
         self.function = function
         self.kind = kind
         self.version = version
         self.ignore = ignore
+        self.depends = depends
         self._name = name
         if name is None and function.__module__ not in MAIN_NAMES:
             self._name = qualified_name(function)
@@ -59,7 +61,9 @@ class Definition:
         """The fingerprint of the code as it is at this moment."""
         known = self._fingerprint
         if known is None or not known.guards.hold():
-            known = self._fingerprint = fingerprint_of(self.function, version=self.version)
+            known = self._fingerprint = fingerprint_of(
+                self.function, version=self.version, depends=self.depends
+            )
         return known
 
     @property

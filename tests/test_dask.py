@@ -182,7 +182,9 @@ def test_classes_and_helpers_of_main(client, tmp_path, store_dir):
         )
         assert done.returncode == 0, done.stderr
         outputs.append(done.stdout)
-    assert outputs[0].startswith("[0, 3, 6, 28, 7, 14, 6]") and outputs[0].endswith("as_main:apply\n")
+    assert outputs[0].startswith("[0, 3, 6, 28, 7, 14, 6]") and outputs[0].endswith(
+        "as_main:apply\n"
+    )
     assert outputs[0] == outputs[1] == outputs[2]
 
 

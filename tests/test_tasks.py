@@ -367,6 +367,21 @@ def test_registered_types():
         kachery.register(other, name="test.Point", encode=repr, decode=repr)
 
 
+def test_versions_of_packages_count_where_asked(monkeypatch):
+    def plain(x):
+        return x
+
+    ids = {kachery.task(depends=d)(plain).job(1).id for d in ((), "numpy", ("numpy", "dask"))}
+    assert len(ids) == 3
+    import importlib.metadata
+
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "0")
+    assert kachery.task(depends="numpy")(plain).job(1).id not in ids
+    monkeypatch.undo()
+    with pytest.raises(kachery.CannotFingerprint, match="nowhere"):
+        kachery.task(depends="nowhere")(plain).job(1)
+
+
 class Scale:
     def __init__(self, factor):
         self.factor = factor

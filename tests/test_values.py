@@ -293,6 +293,23 @@ def test_masked_values_under_the_mask_do_not_count():
     assert encode(pd.Series(a)).address == encode(pd.Series(b)).address
 
 
+def test_masked_arrays():
+    a = np.ma.MaskedArray([1.0, 2.0, 3.0], mask=[0, 1, 0], fill_value=-1)
+    b = np.ma.MaskedArray([1.0, 9.0, 3.0], mask=[0, 1, 0], fill_value=-1)
+    assert encode(a).address == encode(b).address
+    others = [
+        np.ma.MaskedArray([1.0, 2.0, 3.0], mask=[1, 1, 0], fill_value=-1),
+        np.ma.MaskedArray([1.0, 2.0, 3.0], mask=[0, 1, 0], fill_value=-2),
+        np.ma.MaskedArray([1.0, 2.0, 3.0], mask=[0, 0, 0]),
+        np.ma.MaskedArray([1.0, 2.0, 3.0]),
+        np.array([1.0, 2.0, 3.0]),
+    ]
+    assert len({encode(other).address for other in [a, *others]}) == 6
+    again = there_and_back(a)
+    assert type(again) is np.ma.MaskedArray and again.fill_value == -1
+    assert again.tolist() == a.tolist() and again.dtype == a.dtype
+
+
 def test_padding_does_not_count():
     a = np.frombuffer(np.full(32, 255, "u1").tobytes(), "g").copy()
     b = np.zeros(2, "g")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from types import FunctionType
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
+from ..errors import CannotFingerprint
 from ..values import encode
 from .guards import Guards
 from .reach import Reach
@@ -28,14 +30,31 @@ class Fingerprint(NamedTuple):
     guards: Guards
 
 
-def fingerprint_of(function: FunctionType, *, version: str | None = None) -> Fingerprint:
+def fingerprint_of(
+    function: FunctionType, *, version: str | None = None, depends: Iterable[str] = ()
+) -> Fingerprint:
     """The fingerprint of a function as it is now; CannotFingerprint when something has no identity.
 
     With `version` the source text and what it reaches do not count, defaults and closure do.
+    `depends` are installed distributions whose versions count.
     """
     reach = Reach(_package_of(function))
-    reach.function(function, version)
-    return finish(reach)
+    start: Any = reach.function(function, version)
+    versions = {name: _version_of(name) for name in sorted(depends)}
+    found = finish(reach, [*start, versions] if versions else ("node", 0))
+    parts = {f"package {name}": version for name, version in versions.items()}
+    return found._replace(parts=found.parts | parts)
+
+
+def _version_of(distribution: str) -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        raise CannotFingerprint(
+            f"depends= names {distribution!r}, which is not an installed distribution"
+        ) from None
 
 
 _of_classes: WeakKeyDictionary[type, Fingerprint | None] = WeakKeyDictionary()

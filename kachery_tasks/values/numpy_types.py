@@ -132,9 +132,26 @@ def _decode_scalar(form: str, content: Any) -> Any:
 
 
 _ARRAY = Codec("numpy.ndarray", _encode_array, _decode_array)
+
+
+def _encode_masked(array: Any) -> list[Any]:
+    if array.dtype.names is not None or array.hardmask:
+        raise CannotEncode("structured and hard-masked arrays have no encoding; pass data and mask")
+    mask = np.ma.getmaskarray(array)
+    data = np.array(array.data, copy=True, order="K")
+    data[mask] = np.zeros((), array.dtype)  # what is under the mask does not count
+    return [data, None if array.mask is np.ma.nomask else mask, np.asarray(array.fill_value)]
+
+
+def _decode_masked(data: _Array, mask: _Array | None, fill: _Array) -> Any:
+    hidden: Any = np.ma.nomask if mask is None else mask
+    return np.ma.MaskedArray(cast(Any, data), mask=hidden, fill_value=cast(Any, fill[()]))
+
+
 _SCALAR = Codec("numpy.generic", _encode_scalar, _decode_scalar)
 
 add_codec(np.ndarray, _ARRAY)
+add_codec(np.ma.MaskedArray, Codec("numpy.ma.MaskedArray", _encode_masked, _decode_masked))
 # What a memory map shows is an array; the file behind it is not part of the value.
 add_codec(np.memmap, Codec("numpy.ndarray", lambda m: _encode_array(np.asarray(m)), _decode_array))
 add_fallback(
