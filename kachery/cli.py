@@ -6,6 +6,7 @@ import datetime
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -17,8 +18,10 @@ from kachery_tasks.listing import all_records, find_record
 from kachery_tasks.record import Record
 from kachery_tasks.settings import current
 
+_SETTINGS = {"help_option_names": ["-h", "--help"]}
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+
+@click.group(context_settings=_SETTINGS)
 @click.version_option(__version__, prog_name="kachery")
 def cli() -> None:
     """Look at what kachery has stored.
@@ -27,9 +30,15 @@ def cli() -> None:
     """
 
 
-@cli.command()
+@cli.command(context_settings=_SETTINGS)
 @click.option("--task", help="Only jobs of this task: its name, or the part after the colon.")
-@click.option("--limit", default=50, show_default=True, help="How many, newest first; 0 for all.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=0),
+    default=50,
+    show_default=True,
+    help="How many, newest first; 0 for all.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on each line.")
 def jobs(task: str | None, limit: int, as_json: bool) -> None:
     """List the stored jobs, newest first.
@@ -47,7 +56,7 @@ def jobs(task: str | None, limit: int, as_json: bool) -> None:
         click.echo(f"{len(shown)} of {len(records)} jobs; --limit 0 shows all", err=True)
 
 
-@cli.command()
+@cli.command(context_settings=_SETTINGS)
 @click.argument("job")
 @click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
 def show(job: str, as_json: bool) -> None:
@@ -63,7 +72,7 @@ def show(job: str, as_json: bool) -> None:
         click.echo(f"{name:12} {text}")
 
 
-@click.command()
+@click.command(context_settings=_SETTINGS)
 @click.argument("filename", type=click.Path(exists=True, dir_okay=False))
 @click.option("--label", help="The name in the URI; by default the file's own.")
 @click.option("--cache-locally", is_flag=True, help="Accepted as in kachery 2; always so here.")
@@ -73,7 +82,7 @@ def store_command(filename: str, label: str | None, cache_locally: bool) -> None
     click.echo(current().store.files.store_file(filename, label=label))
 
 
-@click.command()
+@click.command(context_settings=_SETTINGS)
 @click.argument("uri")
 @click.option("--dest", type=click.Path(), help="Copy the file there.")
 def load_command(uri: str, dest: str | None) -> None:
@@ -81,7 +90,7 @@ def load_command(uri: str, dest: str | None) -> None:
     click.echo(current().store.files.load_file(uri, dest=dest or None))
 
 
-@click.command()
+@click.command(context_settings=_SETTINGS)
 @click.argument("uri")
 def cat_command(uri: str) -> None:
     """Write a stored file to standard output, verified."""
@@ -110,6 +119,7 @@ def run_cat() -> None:
 
 def _run(command: Callable[[], Any]) -> None:
     """Run a command; errors are one sentence on standard error and exit code 1."""
+    warnings.showwarning = lambda message, *_: click.echo(f"kachery: {message}", err=True)
     try:
         command()
     except BrokenPipeError:  # `kachery jobs | head` has seen enough
@@ -173,8 +183,10 @@ def _when(record: Record) -> str:
 
 
 def _duration(seconds: float) -> str:
+    if seconds < 1e-3:
+        return f"{seconds * 1e6:.3g} µs"
     if seconds < 1:
-        return f"{seconds * 1000:.3g} ms"
+        return f"{seconds * 1e3:.3g} ms"
     if seconds < 120:
         return f"{seconds:.3g} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -100,7 +100,7 @@ class LocalBackend:
         """A new file, to be written and committed; what is not committed is gone after the block."""
         temporary = None
         try:
-            self._ensure_layout()
+            self.ensure_layout()
             temporary = TemporaryFile(self)
             yield temporary
         except StoreUnavailable:
@@ -182,7 +182,8 @@ class LocalBackend:
             )
         self._layout_written = True
 
-    def _ensure_layout(self) -> None:
+    def ensure_layout(self) -> None:
+        """Create the root and say what it is, before anything else is written there."""
         if self._layout_written:
             return
         with self._lock:
@@ -193,7 +194,8 @@ class LocalBackend:
             temporary = TemporaryFile(self)
             try:
                 temporary.write(text.encode())
-                temporary.commit(LAYOUT_FILE, durable=True)
+                if not temporary.commit(LAYOUT_FILE, durable=True):
+                    self._check_layout()  # another process was first, perhaps a later kachery
             finally:
                 temporary.discard()
             self._layout_written = True

@@ -7,7 +7,6 @@ soon as the file system says that it changed.
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 import warnings
@@ -20,8 +19,6 @@ from .errors import DamagedWarning, DigestMismatch, NotFound
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
-
-_log = logging.getLogger("kachery.store")
 
 _PIECE = 4 << 20
 # A file changed twice within one tick of the file system's clock shows one time for both, so a file
@@ -62,9 +59,10 @@ class Blobs:
                 size += len(piece)
                 progress(len(piece))
             digest = Digest(algorithm, hasher.hexdigest())
-            if not self._is_good(digest):
+            if self._is_good(digest):
+                self._backend.sync(digest.path)
+            else:
                 temporary.commit(digest.path, durable=True)
-        self._backend.sync(digest.path)
         return digest, size
 
     def read(self, digest: Digest) -> bytes:
@@ -122,7 +120,6 @@ def set_aside(
     moved = backend.quarantine(name, seen)
     where = f"moved to {moved}" if moved else "it has been moved away already"
     sentence = f"{what} in the store at {backend.root}; {where}"
-    _log.warning("%s", sentence)
     warnings.warn(sentence, DamagedWarning, stacklevel=2)
     return sentence
 

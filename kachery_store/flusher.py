@@ -10,6 +10,7 @@ import atexit
 import logging
 import os
 import threading
+import time
 
 _log = logging.getLogger("kachery.store")
 
@@ -105,7 +106,7 @@ def _run() -> None:
         with _wake:
             while not _pending:
                 _wake.wait()
-        threading.Event().wait(_BATCH_SECONDS)
+        time.sleep(_BATCH_SECONDS)
         sync_pending()
 
 

@@ -18,22 +18,25 @@ class Refs:
         self._backend = backend
         self._folder = folder
 
+    def _path(self, name: str) -> str:
+        return f"{self._folder}/{name[:2]}/{name}"
+
     def read(self, name: str) -> bytes:
         """The bytes under a name; NotFound when there are none."""
-        return self._backend.read(f"{self._folder}/{name[:2]}/{name}")
+        return self._backend.read(self._path(name))
 
     def create(self, name: str, data: bytes) -> bool:
         """Write bytes under a name that is free; False when the name is taken."""
-        return self._backend.create(f"{self._folder}/{name[:2]}/{name}", data, durable=False)
+        return self._backend.create(self._path(name), data, durable=False)
 
     def set_aside(self, name: str, why: str = "is damaged") -> None:
         """Move what is under a name to quarantine, and say so."""
         what = f"{self._folder}/{name} {why}"
-        set_aside(self._backend, f"{self._folder}/{name[:2]}/{name}", what)
+        set_aside(self._backend, self._path(name), what)
 
     def remove(self, name: str) -> bool:
         """Forget a name; False when there was nothing under it."""
-        return self._backend.remove(f"{self._folder}/{name[:2]}/{name}")
+        return self._backend.remove(self._path(name))
 
     def names(self, start: str = "") -> Iterator[str]:
         """All names, in no special order; with `start`, at least those that begin with it."""

@@ -21,6 +21,7 @@ from kachery_store.errors import KacheryError, KacheryWarning
 
 from ._version import __version__
 from .binding import Arguments
+from .code import package_of
 from .definition import Definition
 from .errors import CannotDecode, CannotEncode, ImpureTaskWarning, NotStoredWarning
 from .identity import Addresses, addresses_of, codes_of, job_id
@@ -93,7 +94,7 @@ def _check_class(name: str, code: str) -> None:
     cls = find_class(name)
     if cls is None:
         raise CannotDecode(f"the class {name} is not in this program: import its module first")
-    if codes_of([cls]) != {(name, code)}:
+    if codes_of([cls], package_of(cls)) not in ({(name, code)}, set()):
         raise CannotDecode(f"the class {name} is not what it was when the result was stored")
 
 
@@ -151,7 +152,8 @@ def answer(
             continue  # it has been set aside, so now it is computed
         except (CannotDecode, StoreUnavailable) as error:
             return call(definition, arguments), _not_stored(definition, error)
-    return call(definition, arguments), None
+    damage = DigestMismatch("what is stored of it was damaged each time it was read")
+    return call(definition, arguments), _not_stored(definition, damage)
 
 
 def call(definition: Definition, arguments: Arguments) -> Any:
@@ -234,7 +236,7 @@ def _compute(
             version=definition.version,
             fingerprint=definition.fingerprint().digest,
             arguments=described,
-            result=_result(encoded, value),
+            result=_result(encoded, value, definition.package),
             status="finished",
             started=started,
             seconds=seconds,
@@ -290,13 +292,13 @@ def _commit(store: Store, record: Record, encoded: Encoded) -> None:
     store.jobs.create(record.job_id, record.to_bytes())
 
 
-def _result(encoded: Encoded, value: Any) -> Result:
+def _result(encoded: Encoded, value: Any, package: str) -> Result:
     small = len(encoded.data) <= INLINE_UP_TO
     return Result(
         address=encoded.address,
         size=encoded.size,
         type=_type_name(value),
-        classes=sorted(codes_of(encoded.classes)),
+        classes=sorted(codes_of(encoded.classes, package)),
         inline=encoded.data if small else None,
     )
 
@@ -311,8 +313,8 @@ def describe(value: Any) -> str:
     if isinstance(shape, tuple) and dtype is not None:
         return _cut(f"{_type_name(value)} {dtype} {shape}")
     if isinstance(value, list | tuple | dict | set | frozenset):
-        return f"{_type_name(value)} of {len(value)}"
-    return _type_name(value)
+        return _cut(f"{_type_name(value)} of {len(value)}")
+    return _cut(_type_name(value))
 
 
 def _cut(text: str) -> str:

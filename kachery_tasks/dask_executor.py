@@ -1,4 +1,4 @@
-"""Running jobs on a Dask cluster: the only module that knows Dask.
+"""Running jobs on a Dask cluster: the only module that knows Dask (but for who the client is).
 
 One Dask key for each job: its job key. A worker looks into the store, computes what is missing and
 commits it there; only the record comes back to the client. The value of a job that others in the
@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
-from weakref import WeakValueDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import cloudpickle
 from distributed import as_completed
@@ -79,7 +79,7 @@ class DaskExecutor:
     def __init__(self, settings: Settings, client: Any) -> None:
         self._settings = settings
         self._client = client
-        self._pickled: dict[tuple[int, str], bytes] = {}
+        self._pickled: WeakKeyDictionary[Definition, tuple[str, bytes]] = WeakKeyDictionary()
         self._remote: WeakValueDictionary[str, Any] = WeakValueDictionary()  # Dask's futures
 
     def start(self, jobs: Sequence[Job]) -> None:
@@ -150,10 +150,10 @@ class DaskExecutor:
         )
 
     def _pickle(self, definition: Definition, code: str) -> bytes:
-        name = (id(definition), code)
-        if name not in self._pickled:
-            self._pickled[name] = cloudpickle.dumps(definition)
-        return self._pickled[name]
+        known = self._pickled.get(definition)
+        if known is None or known[0] != code:
+            known = self._pickled[definition] = (code, cloudpickle.dumps(definition))
+        return known[1]
 
 
 def _dask_key(job: Job) -> str:

@@ -68,6 +68,10 @@ class Task(Generic[P, R]):
         `denoise.map(images, strength=0.1)` is one job for each image. The shortest iterable counts.
         A progress bar shows when looking the jobs up takes longer than two seconds.
         """
+        if not iterables:
+            raise TypeError(
+                f"{self!r}.map takes at least one iterable; its items are the arguments"
+            )
         calls = list(zip(*iterables, strict=False))
         jobs = []
         title = f"{self.definition.function.__name__}: jobs"

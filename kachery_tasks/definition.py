@@ -8,7 +8,7 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 from .binding import Parameters
-from .code import Fingerprint, fingerprint_of
+from .code import Fingerprint, fingerprint_of, package_of
 from .names import MAIN_NAMES, qualified_name
 
 
@@ -47,6 +47,7 @@ class Definition:
                 f"ignore= names {', '.join(map(repr, unknown))}, but the parameters of"
                 f" {self.function.__qualname__} are {', '.join(self.parameters.names) or 'none'}"
             )
+        self.package = package_of(self.function)
         self.identifying = tuple(n for n in self.parameters.names if n not in self.ignore)
         self._fingerprint: Fingerprint | None = None
 
@@ -81,7 +82,7 @@ class Definition:
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
-        for derived in ("_fingerprint", "parameters", "identifying"):
+        for derived in ("_fingerprint", "parameters", "identifying", "package"):
             state.pop(derived, None)
         return state
 

@@ -24,6 +24,7 @@ class CannotEncode(KacheryError, TypeError):
         super().__init__(reason)
         self.reason = reason
         self.place = place
+        self.advice = ""  # what else to do, where that is known
 
     def inside(self, outer: str) -> CannotEncode:
         """The same error, seen from the container that holds the value."""
@@ -34,7 +35,7 @@ class CannotEncode(KacheryError, TypeError):
         place = self.place or "the value"
         if len(place) > 160:
             place = f"{place[:100]}...{place[-50:]}"
-        return f"cannot encode {place}: {self.reason}"
+        return f"cannot encode {place}: {self.reason}{self.advice}"
 
 
 class CannotDecode(KacheryError, ValueError):

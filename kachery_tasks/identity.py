@@ -62,20 +62,21 @@ def addresses_of(
         try:
             encoded = encoder.encode(arguments[name])
         except CannotEncode as error:
+            error.advice = "; or leave the parameter out of the identity with ignore=(...)"
             raise error.inside(f"{definition.name.rpartition(':')[2]}({name})") from error.__cause__
         of[name] = encoded.address
         size += len(encoded.data)
         if encoded.classes:
-            classes |= codes_of(encoded.classes)
+            classes |= codes_of(encoded.classes, definition.package)
         callables += tuple(encoded.callables)
         if encoded.blobs:
             size += sum(blob.memory.nbytes for blob in encoded.blobs)
     return Addresses(of, classes, size, callables)
 
 
-def codes_of(classes: Iterable[type]) -> ClassCodes:
-    """The names and fingerprints of those of the classes that are the project's."""
-    codes = ((class_name(cls), class_fingerprint(cls)) for cls in classes)
+def codes_of(classes: Iterable[type], package: str) -> ClassCodes:
+    """The names and fingerprints of those of the classes that are the project's, from a package."""
+    codes = ((class_name(cls), class_fingerprint(cls, package)) for cls in classes)
     return frozenset((name, code.digest) for name, code in codes if code is not None)
 
 

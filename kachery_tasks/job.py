@@ -214,7 +214,7 @@ class Job:
         return None
 
     def done(self) -> bool:
-        """Whether the job has finished, failed or been cancelled."""
+        """Whether the job has finished, failed or been cancelled (when its status is `pending`)."""
         return self.cached if self.future is None else self.future.done()
 
     def cancel(self) -> bool:
@@ -241,7 +241,10 @@ class Job:
     def __await__(self) -> Generator[Any, None, Any]:
         import asyncio
 
-        yield from asyncio.wait([asyncio.wrap_future(self.started())]).__await__()
+        waiting = asyncio.wrap_future(self.started())
+        yield from asyncio.wait([waiting]).__await__()
+        if not waiting.cancelled():
+            waiting.exception()  # it has been seen; result() raises it
         return self.result()
 
     def started(self) -> Future[Outcome]:

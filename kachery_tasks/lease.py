@@ -1,8 +1,8 @@
 """One run at a time: who may compute a job.
 
 Threads of one process wait for each other at a lock in memory; processes of one machine through a lock
-on `leases/<job id>`, which the operating system takes back when its holder dies. The file is gone
-when nobody computes the job.
+on `leases/<job id>`, which the operating system takes back when its holder dies. The file is removed
+with the lease; one that a crash left behind locks nobody.
 """
 
 from __future__ import annotations
@@ -39,15 +39,17 @@ def lease(store: Store, job_id: str) -> Iterator[None]:
             f"job {job_id} asks for its own result: a task called itself with the same arguments"
         )
     turn = _wait_for_turn(name, _mine.get())
+    process = os.getpid()
     reset = _mine.set(_mine.get() | {name})
     try:
         with _locked_file(store, job_id):
             yield
     finally:
         _mine.reset(reset)
-        with _mutex:
-            del _held[name]
-        turn.release()
+        if os.getpid() == process:  # a child that was forked meanwhile has nothing to give back
+            with _mutex:
+                del _held[name]
+            turn.release()
 
 
 def _wait_for_turn(name: _Name, mine: frozenset[_Name]) -> threading.Lock:
@@ -60,11 +62,13 @@ def _wait_for_turn(name: _Name, mine: frozenset[_Name]) -> threading.Lock:
                 return turn
             _refuse_circle(name, mine)
             _blocked.update(dict.fromkeys(mine, name))
-        with other:
-            pass  # whoever had it is done; now it is somebody's turn
-        with _mutex:
-            for one in mine:
-                _blocked.pop(one, None)
+        try:
+            with other:
+                pass  # whoever had it is done; now it is somebody's turn
+        finally:
+            with _mutex:
+                for one in mine:
+                    _blocked.pop(one, None)
 
 
 def _refuse_circle(name: _Name, mine: frozenset[_Name]) -> None:
@@ -80,21 +84,28 @@ def _refuse_circle(name: _Name, mine: frozenset[_Name]) -> None:
 def _locked_file(store: Store, job_id: str) -> Iterator[None]:
     path = store.backend.path(f"leases/{job_id}")
     try:
+        store.backend.ensure_layout()
         fd = _lock(path)
     except OSError as error:
         raise unavailable(store.root, error) from error
+    process = os.getpid()
     try:
         yield
     finally:
-        # Before the lock is given back, so that nobody else's file goes. What cannot be removed now
-        # is no obstacle: the lock counts, not the file.
-        with suppress(OSError):
-            os.unlink(path)
-        _descriptors.discard(fd)
-        # A child that was forked meanwhile may have the same lock open; closing would not end it.
-        with suppress(OSError):
-            fcntl.flock(fd, fcntl.LOCK_UN)
-        os.close(fd)
+        if os.getpid() == process:
+            _give_back(path, fd)
+
+
+def _give_back(path: str, fd: int) -> None:
+    # The file goes before the lock, so that nobody else's goes. What cannot be removed now is no
+    # obstacle: the lock counts, not the file.
+    with suppress(OSError):
+        os.unlink(path)
+    _descriptors.discard(fd)
+    # A child that was forked meanwhile may have the same lock open; closing would not end it.
+    with suppress(OSError):
+        fcntl.flock(fd, fcntl.LOCK_UN)
+    os.close(fd)
 
 
 def _lock(path: str) -> int:
@@ -112,7 +123,7 @@ def _lock(path: str) -> int:
 
 
 def _open(path: str) -> int:
-    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+    flags = os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC
     try:
         return os.open(path, flags, 0o644)
     except FileNotFoundError:

@@ -27,6 +27,8 @@ def find_record(store: Store, text: str) -> Record:
     NotFound when there is none, or more than one.
     """
     start = text.removeprefix("job://").lower()
+    if not start:
+        raise NotFound("give the id of a job, or the beginning of one; `kachery jobs` lists them")
     found = [id for id in store.jobs.names(start) if id.startswith(start)]
     if not found:
         raise NotFound(f"no job {text} is stored at {store.root}; `kachery jobs` lists what is")

@@ -70,7 +70,11 @@ def _when_done(inputs: list[Job], dependent: Future[Outcome], start: Callable[[]
             remaining -= 1
             ready = remaining == 0
         if ready:
-            start()
+            try:
+                start()
+            except RuntimeError as late:  # the interpreter is shutting down
+                with suppress(InvalidStateError):
+                    dependent.set_exception(late)
 
     if not inputs:
         start()

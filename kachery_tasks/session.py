@@ -163,8 +163,8 @@ def gather(
     exceptions are returned in the places of the values.
     """
     wanted = _checked(jobs)
-    before = sum(job.future is not None and not job.done() for job in inputs_first(wanted))
-    running = before + sum(
+    before = {job.future for job in inputs_first(wanted) if job.future and not job.future.done()}
+    running = len(before) + sum(
         runner.start([job for job in wanted if job.runner is runner])
         for runner in {id(job.runner): job.runner for job in wanted}.values()
     )
@@ -179,6 +179,8 @@ def gather(
 
 
 def _checked(jobs: Iterable[Job]) -> list[Job]:
+    if isinstance(jobs, Job):
+        raise TypeError("gather takes a list of jobs: gather([job]), or job.result()")
     wanted: list[Job] = list(jobs)
     for job in wanted:
         if not isinstance(job, Job):

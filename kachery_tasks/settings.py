@@ -68,10 +68,11 @@ def store_at(root: str) -> Store:
 
 def current() -> Settings:
     """The settings in force here: of the innermost `using`, else of `configure`, else the default."""
+    return _in_force.get() or _configured or _default()
+
+
+def _default() -> Settings:
     global _of_environment
-    settings = _in_force.get() or _configured
-    if settings is not None:
-        return settings
     dir = os.environ.get("KACHERY_DIR")
     if _of_environment is None or _of_environment[0] != dir:
         _of_environment = (dir, Settings(absolute(default_root())))
@@ -105,7 +106,7 @@ def applied(settings: Settings) -> Iterator[None]:
 def configure(*, dir: Any = UNCHANGED, client: Any = UNCHANGED, strict: Any = UNCHANGED) -> None:
     """Settings for the rest of the program; arguments as for `using`."""
     global _configured
-    _configured = (_configured or current()).changed(dir, client, strict)
+    _configured = (_configured or _default()).changed(dir, client, strict)
 
 
 def client_in_force(settings: Settings) -> Any:

@@ -1,5 +1,6 @@
 """The public surface: light to import, documented, and the command line."""
 
+import collections
 import json
 import os
 import subprocess
@@ -90,6 +91,9 @@ def test_jobs_that_are_not_there():
     for i in range(40):
         shrunk([i], factor=1)
     failed = kachery_command("show", "")
+    assert failed.returncode == 1 and "beginning of one" in failed.stderr
+    starts = collections.Counter(shrunk.job([i], factor=1).id[0] for i in range(40))
+    failed = kachery_command("show", starts.most_common(1)[0][0])
     assert failed.returncode == 1 and "more digits" in failed.stderr
 
 

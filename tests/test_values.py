@@ -159,6 +159,7 @@ values = st.recursive(
 
 
 @MANY
+@pytest.mark.timeout(3600)
 @given(values)
 def test_decoding_gives_back_an_identical_value(value):
     again = there_and_back(value)
@@ -167,6 +168,7 @@ def test_decoding_gives_back_an_identical_value(value):
 
 
 @MANY
+@pytest.mark.timeout(3600)
 @given(values, values)
 def test_one_address_exactly_when_identical(a, b):
     assert (encode(a).address == encode(b).address) == identical(a, b)

@@ -6,12 +6,13 @@ syntax_known(digests)                                 what a worker is told of t
 
 from .callables import callable_fingerprint
 from .digests import syntax_known
-from .fingerprint import Fingerprint, class_fingerprint, fingerprint_of
+from .fingerprint import Fingerprint, class_fingerprint, fingerprint_of, package_of
 
 __all__ = [
     "Fingerprint",
     "callable_fingerprint",
     "class_fingerprint",
     "fingerprint_of",
+    "package_of",
     "syntax_known",
 ]

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from ..errors import CannotFingerprint
+from ..project import is_project_module
 from ..values import encode
 from .guards import Guards
 from .reach import Reach
@@ -38,7 +39,7 @@ def fingerprint_of(
     With `version` the source text and what it reaches do not count, defaults and closure do.
     `depends` are installed distributions whose versions count.
     """
-    reach = Reach(_package_of(function))
+    reach = Reach(package_of(function))
     start: Any = reach.function(function, version)
     versions = {name: _version_of(name) for name in sorted(depends)}
     found = finish(reach, [*start, versions] if versions else ("node", 0))
@@ -57,23 +58,24 @@ def _version_of(distribution: str) -> str:
         ) from None
 
 
-_of_classes: WeakKeyDictionary[type, Fingerprint | None] = WeakKeyDictionary()
+_of_classes: WeakKeyDictionary[type, Fingerprint] = WeakKeyDictionary()
 
 
-def class_fingerprint(cls: type) -> Fingerprint | None:
-    """The fingerprint of a class of the project; None for an installed class."""
-    known = _of_classes.get(cls, ...)
-    if known is None or (isinstance(known, Fingerprint) and known.guards.hold()):
-        return known
-    reach = Reach("")
-    reference = reach.reference(cls, cls.__name__)
-    found = finish(reach) if reference[0] == "node" else None
-    _of_classes[cls] = found
-    return found
+def class_fingerprint(cls: type, package: str = "") -> Fingerprint | None:
+    """The fingerprint of a class of the project, seen from a package; None for an installed class."""
+    if not is_project_module(cls.__module__, package):
+        return None
+    known = _of_classes.get(cls)
+    if known is None or not known.guards.hold():
+        reach = Reach(package_of(cls))
+        reach.class_(cls)
+        known = _of_classes[cls] = finish(reach)
+    return known
 
 
-def _package_of(function: FunctionType) -> str:
-    module = function.__module__ or ""
+def package_of(thing: FunctionType | type) -> str:
+    """The top-level package that a function or class is in; empty for one outside of packages."""
+    module = thing.__module__ or ""
     return module.partition(".")[0] if "." in module else ""
 
 

@@ -146,9 +146,8 @@ class Encoder:
         codec = codec_of(kind)
         if codec is None:
             raise CannotEncode(
-                f"objects of type {kind.__module__}.{kind.__qualname__} have no encoding. Pass what"
-                " it is made of instead, leave the argument out of the identity with"
-                " ignore=(...), or give the type an encoding with kachery.register"
+                f"values of type {kind.__module__}.{kind.__qualname__} have no encoding. Use what"
+                " it is made of instead, or give the type an encoding with kachery.register"
             )
         return self._pack_typed(value, codec)
 
@@ -247,7 +246,7 @@ def _members(level: list[Any], kinds: set[type]) -> list[Any]:
 
 def _large_integer(value: Any) -> msgpack.ExtType:
     if type(value) is not int:  # something changed it after it was looked at
-        raise CannotEncode(f"objects of type {type(value).__name__} came in while it was encoded")
+        raise CannotEncode(f"a {type(value).__name__} came in while it was encoded")
     size = value.bit_length() // 8 + 1
     return msgpack.ExtType(ext.INTEGER, value.to_bytes(size, "big", signed=True))
 
