@@ -7,6 +7,7 @@ jobs were computed. The store is that of KACHERY_DIR.
 """
 
 import json
+import logging
 import sys
 import time
 from collections import Counter
@@ -41,7 +42,13 @@ def main(output):
 def start_cluster():
     """Two worker processes that only this machine can reach."""
     here = "127.0.0.1"
-    return LocalCluster(2, threads_per_worker=1, host=here, dashboard_address=f"{here}:0")
+    return LocalCluster(
+        2,
+        threads_per_worker=1,
+        host=here,
+        dashboard_address=f"{here}:0",
+        silence_logs=logging.CRITICAL,  # a heartbeat may be cut off when the cluster closes
+    )
 
 
 def make_jobs():

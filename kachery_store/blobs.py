@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import os
 import time
-import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from .backend import LocalBackend
 from .digest import Digest, hash_buffer, new_hasher
 from .errors import DamagedWarning, DigestMismatch, NotFound
+from .saying import warn
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -120,7 +120,7 @@ def set_aside(
     moved = backend.quarantine(name, seen)
     where = f"moved to {moved}" if moved else "it has been moved away already"
     sentence = f"{what} in the store at {backend.root}; {where}"
-    warnings.warn(sentence, DamagedWarning, stacklevel=2)
+    warn(DamagedWarning(sentence))
     return sentence
 
 

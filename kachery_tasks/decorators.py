@@ -5,10 +5,11 @@ from __future__ import annotations
 import functools
 import inspect
 import itertools
-import warnings
 from collections.abc import Callable, Iterable
 from types import FunctionType
 from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
+
+from kachery_store.saying import warn
 
 from .cache import answer
 from .definition import Definition, import_definition
@@ -49,7 +50,7 @@ class Task(Generic[P, R]):
             settings.store, definition, arguments, addresses, strict=settings.strict
         )
         if warning is not None:
-            warnings.warn(warning, stacklevel=2)
+            warn(warning)
         return cast("R", value)
 
     def job(self, /, *args: Any, **kwargs: Any) -> Job:

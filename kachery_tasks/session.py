@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import warnings
+import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from typing import Any, Protocol, TypeVar
 from weakref import WeakSet, WeakValueDictionary
 
 from kachery_store import StoreUnavailable
+from kachery_store.saying import warn
 
 from .cache import Outcome, Unusable, encoding_of, lookup, value_of
 from .graph import inputs_first
@@ -106,9 +107,11 @@ class Session:
 
     def _settled(self, job: Job, timeout: float | None, use: Callable[[Outcome], T]) -> T:
         attempt = 1
+        deadline = None if timeout is None else time.monotonic() + timeout
         while True:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
             try:
-                outcome = job.started().result(timeout)
+                outcome = job.started().result(left)
                 used = use(outcome)
             except Unusable:
                 if attempt == _ATTEMPTS:
@@ -117,7 +120,7 @@ class Session:
                 _start_over(job)
                 continue
             if outcome.warning is not None:
-                warnings.warn(outcome.warning, stacklevel=5)
+                warn(outcome.warning)
             return used
 
     def _executor(self) -> _Executor:

@@ -491,3 +491,42 @@ def test_progress_counts_all_jobs_of_the_graph(monkeypatch):
     assert shown == [{"desc": "jobs (1 served)", "total": 5, "unit": "job", "n": 5, "closed": True}]
     kachery.gather([scaled.job(77)], progress=False)
     assert len(shown) == 1
+
+
+def test_warnings_point_at_the_user_s_line():
+    @kachery.task
+    def changing(x):
+        x.append(1)
+        return x
+
+    for ask in (
+        lambda: changing([0]),
+        lambda: changing.job([0]).result(),
+        lambda: kachery.gather([changing.job([0])]),
+    ):
+        with pytest.warns(kachery.ImpureTaskWarning) as caught:
+            ask()
+        assert caught[0].filename == __file__
+
+
+def test_a_failing_job_awaited_says_nothing_more(capsys):
+    async def main():
+        with pytest.raises(ZeroDivisionError):
+            await failing.job(9)
+
+    asyncio.run(main())
+    import gc
+
+    gc.collect()
+    assert "never retrieved" not in capsys.readouterr().err
+
+
+def test_configure_inside_using_keeps_its_own_folder(tmp_path, store_dir):
+    from kachery_tasks import settings
+
+    try:
+        with kachery.using(dir=tmp_path / "inner"):
+            kachery.configure(strict=True)
+        assert kachery.get_kachery_dir() == str(store_dir)
+    finally:
+        settings._configured = None

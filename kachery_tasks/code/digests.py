@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ast
 import sys
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import CodeType, FunctionType, MappingProxyType
 from typing import Any
+
+from kachery_store.saying import warn
 
 from ..errors import SourceWarning
 from ..names import MAIN_NAMES
@@ -58,12 +59,12 @@ def _digest(code: CodeType) -> str:
         return encode(plain).address.hex()
     if code not in _warned:
         _warned.add(code)
-        warnings.warn(
-            f"the source of {code.co_qualname} ({code.co_filename}) is not there or is not what"
-            " runs here; its bytecode identifies it, for this version of Python only. Reload or"
-            " restart after editing a module",
-            SourceWarning,
-            stacklevel=2,
+        warn(
+            SourceWarning(
+                f"the source of {code.co_qualname} ({code.co_filename}) is not there or is not what"
+                " runs here; its bytecode identifies it, for this version of Python only. Reload"
+                " or restart after editing a module"
+            )
         )
     return _digest_of_bytecode(code)
 
