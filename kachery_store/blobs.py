@@ -25,7 +25,7 @@ _PIECE = 4 << 20
 # that changed this recently is not remembered as checked.
 _SETTLED_NANOSECONDS = 50_000_000
 
-_Seen = tuple[int, int, int, int, int]
+_State = tuple[int, int, int, int, int]
 
 
 class Blobs:
@@ -33,7 +33,7 @@ class Blobs:
 
     def __init__(self, backend: LocalBackend) -> None:
         self._backend = backend
-        self._checked: set[_Seen] = set()
+        self._checked: set[_State] = set()
 
     def put(self, digest: Digest, data: Buffer, *, durable: bool) -> None:
         """Store bytes whose digest is known; nothing is written when they are there, and intact."""
@@ -81,14 +81,14 @@ class Blobs:
         if status is None or status.st_size == 0:  # an empty file cannot be mapped
             return memoryview(bytearray(self.read(digest)))
         mapped, status = self._backend.map(digest.path)
-        if _seen(status) not in self._checked:
+        if _state_of(status) not in self._checked:
             self._check(digest, mapped, status)
         return memoryview(mapped)
 
     def path(self, digest: Digest) -> str:
         """The path of the blob's file, checked; treat it as read-only. Errors as for `read`."""
         status = self._backend.status(digest.path)
-        if status is None or _seen(status) not in self._checked:
+        if status is None or _state_of(status) not in self._checked:
             self.map(digest)
         return self._backend.path(digest.path)
 
@@ -103,7 +103,7 @@ class Blobs:
         if hash_buffer(digest.algorithm, data) != digest.hex:
             raise DigestMismatch(_damaged(self._backend, digest, status))
         if status is not None and time.time_ns() - status.st_ctime_ns > _SETTLED_NANOSECONDS:
-            self._checked.add(_seen(status))
+            self._checked.add(_state_of(status))
 
 
 def _damaged(backend: LocalBackend, digest: Digest, seen: os.stat_result | None) -> str:
@@ -124,7 +124,7 @@ def set_aside(
     return sentence
 
 
-def _seen(status: os.stat_result) -> _Seen:
+def _state_of(status: os.stat_result) -> _State:
     return (
         status.st_dev,
         status.st_ino,

@@ -94,7 +94,7 @@ class DaskExecutor:
                 running, known = self._inputs(job, graph)
                 order = self._order(job, list(running), known, job.key in needed)
             except Exception as error:  # noqa: BLE001 - an input that failed, an argument that
-                _settle(job, error=error)  # cannot be sent: this job's alone
+                _settle(_future(job), error=error)  # cannot be sent: this job's alone
                 continue
             graph[_dask_key(job)] = (carry_out, order, list(running.values()))
             sent.append(job)
@@ -104,7 +104,7 @@ class DaskExecutor:
             futures = self._client.get(graph, list(graph), sync=False)
         except Exception as error:  # noqa: BLE001 - nobody may wait for ever
             for job in sent:
-                _settle(job, error=error)
+                _settle(_future(job), error=error)
             return
         remote = dict(zip(futures, sent, strict=True))
         self._remote.update({_dask_key(job): future for future, job in remote.items()})
@@ -180,34 +180,40 @@ def _main_syntax(job: Job) -> dict[str, str]:
 
 
 class _Watch:
-    """Hands on what becomes of the cluster's futures, until all are done."""
+    """Hands on what becomes of the cluster's futures, until all are done.
+
+    Each goes to the future that the job had when it was sent: a job that was started over has a new
+    one, which is not this watch's.
+    """
 
     def __init__(self, client: Any, jobs: dict[Any, Job], needed: set[str]) -> None:
         self._client = client
         self._jobs = jobs
+        self._futures = {remote: _future(job) for remote, job in jobs.items()}
         self._needed = needed
 
     def run(self) -> None:
-        for remote, job in self._jobs.items():
-            _future(job).add_done_callback(partial(_cancel_remote, remote))
+        """Watch; this is what the thread does."""
+        for remote, future in self._futures.items():
+            future.add_done_callback(partial(_cancel_remote, remote))
+        lost: BaseException = KacheryError("the cluster has lost the job")
         try:
             for batch in as_completed(list(self._jobs)).batches():
                 self._hand_on(batch)
         except BaseException as error:  # noqa: BLE001 - nobody may wait for ever
-            self._fail_rest(error)
-        else:
-            self._fail_rest(None)
+            lost = error
+        for future in self._futures.values():
+            _settle(future, error=lost)  # those that are settled stay so
 
     def _hand_on(self, batch: list[Any]) -> None:
         fetched = []
         for remote in batch:
-            job = self._jobs[remote]
             if remote.status == "error":
-                _settle(job, error=remote.exception())
+                _settle(self._futures[remote], error=remote.exception())
             elif remote.status != "finished":
-                _future(job).cancel()
-            elif (record := self._stored(job)) is not None:
-                _settle(job, Outcome(record))
+                self._futures[remote].cancel()
+            elif (record := self._stored(self._jobs[remote])) is not None:
+                _settle(self._futures[remote], Outcome(record))
             else:
                 fetched.append(remote)
         try:
@@ -217,30 +223,26 @@ class _Watch:
                 self._fetch(remote)
         else:
             for remote, outcome in zip(fetched, outcomes, strict=True):
-                self._receive(self._jobs[remote], outcome)
+                self._receive(remote, outcome)
 
     def _fetch(self, remote: Any) -> None:
         try:
-            self._receive(self._jobs[remote], remote.result())
+            self._receive(remote, remote.result())
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the caller's
-            _settle(self._jobs[remote], error=error)
+            _settle(self._futures[remote], error=error)
 
-    def _receive(self, job: Job, outcome: Outcome) -> None:
+    def _receive(self, remote: Any, outcome: Outcome) -> None:
         """Believe an outcome if its record is stored: the scheduler remembers what was forgotten."""
         record = outcome.record
-        if record is not None and job.runner.lookup(record.job_id) is None:
-            _settle(job, error=Unusable(f"job {record.job_id} has been forgotten since it ran"))
+        if record is not None and self._jobs[remote].runner.lookup(record.job_id) is None:
+            forgotten = Unusable(f"job {record.job_id} has been forgotten since it ran")
+            _settle(self._futures[remote], error=forgotten)
         else:
-            _settle(job, outcome)
+            _settle(self._futures[remote], outcome)
 
     def _stored(self, job: Job) -> Record | None:
         """The record of a job whose outcome would bring its value along."""
         return job.stored_record() if job.key in self._needed else None
-
-    def _fail_rest(self, error: BaseException | None) -> None:
-        for job in self._jobs.values():
-            if not _future(job).done():
-                _settle(job, error=error or KacheryError(f"the cluster has lost job {job.key}"))
 
 
 def _future(job: Job) -> Future[Outcome]:
@@ -248,12 +250,14 @@ def _future(job: Job) -> Future[Outcome]:
     return job.future
 
 
-def _settle(job: Job, outcome: Any = None, error: BaseException | None = None) -> None:
+def _settle(
+    future: Future[Outcome], outcome: Any = None, error: BaseException | None = None
+) -> None:
     with suppress(InvalidStateError):  # it was cancelled here
         if error is not None:
-            _future(job).set_exception(error)
+            future.set_exception(error)
         else:
-            _future(job).set_result(outcome)
+            future.set_result(outcome)
 
 
 def _cancel_remote(remote: Any, future: Future[Outcome]) -> None:

@@ -439,6 +439,26 @@ def test_a_job_that_was_forgotten_while_the_cluster_remembers_it(client, calls):
     assert again.result()[1] == 500 and again.cached and calls.count == 2
 
 
+@pytest.mark.filterwarnings("ignore::kachery.DamagedWarning")
+def test_a_forgotten_job_with_a_damaged_blob_that_the_cluster_remembers(client, store_dir):
+    @kachery.task
+    def made(i):
+        return np.full(50_000, float(i))
+
+    @kachery.task
+    def summed(x):
+        return float(x.sum())
+
+    first = made.submit(4)
+    first.result()
+    blob = next(p for p in (store_dir / "blake3").rglob("*") if p.is_file())
+    blob.chmod(0o644)
+    blob.write_bytes(b"x" * blob.stat().st_size)
+    made.job(4).forget()
+    again = made.job(4)
+    assert kachery.gather([again, summed.job(again)])[1] == 200_000.0
+
+
 def test_a_folder_in_the_place_of_a_record(store_dir):
     job = leaf.job(900)
     (store_dir / "jobs" / job.id[:2] / job.id).mkdir(parents=True)
