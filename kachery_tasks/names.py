@@ -8,6 +8,7 @@ the name by the client.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ from functools import cache
 from types import ModuleType
 from typing import Any
 from weakref import WeakValueDictionary
+
+_COMPREHENSION = re.compile(r"<(list|set|dict)comp>\.(<locals>\.)?")
 
 MAIN_NAMES = ("__main__", "__mp_main__")
 
@@ -59,7 +62,10 @@ def module_name(module: str) -> str:
 def qualified_name(thing: Any) -> str:
     """`module:qualname` of a function or class."""
     module = getattr(thing, "__module__", None) or "builtins"
-    return f"{module_name(module)}:{thing.__qualname__}"
+    name: str = thing.__qualname__
+    if "comp>." in name:  # up to Python 3.11, comprehensions are functions of their own
+        name = _COMPREHENSION.sub("", name)
+    return f"{module_name(module)}:{name}"
 
 
 def class_name(cls: type) -> str:

@@ -194,6 +194,10 @@ FUNCTIONS = {
     "f with an enum": "import enum\nclass C(enum.Enum):\n    A = 1\n    B = 2\ndef f(x):\n    return C(x) is C.A\n",
     "f with a named tuple": "import collections\nT = collections.namedtuple('T', 'a b')\ndef f(x):\n    return T(x, 1)\n",
     "f with a global table": "TABLE = {'a': [1, 2]}\ndef f(x):\n    return TABLE[x]\n",
+    "f with lambdas from comprehensions": (
+        "FS = [lambda x: x + i for i in (1, 2)]\ndef make():\n    return {k: lambda x: x * k for k in (1, 2)}\n"
+        "GS = make()\ndef f(x):\n    return FS[0](x) + GS[1](x)\n"
+    ),
     "f with an inner function": "def f(x):\n    def g(y):\n        'doc'\n        return y * 2\n    return g(x)\n",
 }
 
