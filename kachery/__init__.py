@@ -28,9 +28,12 @@ from kachery_tasks.errors import (
     CannotFingerprint,
     CodeMismatch,
     ImpureTaskWarning,
+    LargeGlobalWarning,
+    NotReproducible,
     NotStoredWarning,
     SourceWarning,
 )
+from kachery_tasks.explain import Explanation
 from kachery_tasks.files import (
     cat_file,
     get_kachery_dir,
@@ -46,6 +49,7 @@ from kachery_tasks.files import (
 )
 from kachery_tasks.job import Job
 from kachery_tasks.record import Record
+from kachery_tasks.reproduce import Reproduction
 from kachery_tasks.session import gather
 from kachery_tasks.settings import configure, using
 from kachery_tasks.values import register
@@ -58,13 +62,17 @@ __all__ = [
     "CodeMismatch",
     "DamagedWarning",
     "DigestMismatch",
+    "Explanation",
     "ImpureTaskWarning",
     "Job",
     "KacheryError",
     "KacheryWarning",
+    "LargeGlobalWarning",
     "NotFound",
+    "NotReproducible",
     "NotStoredWarning",
     "Record",
+    "Reproduction",
     "SourceWarning",
     "StoreTooNew",
     "StoreUnavailable",

@@ -14,7 +14,8 @@ import click
 
 from kachery_store.errors import KacheryError
 from kachery_tasks._version import __version__
-from kachery_tasks.listing import all_records, find_record
+from kachery_tasks.explain import explain_record
+from kachery_tasks.listing import all_records, find_record, other_results
 from kachery_tasks.record import Record
 from kachery_tasks.settings import current
 
@@ -64,12 +65,32 @@ def show(job: str, as_json: bool) -> None:
 
     Example: kachery show 3f9a2c
     """
-    record = find_record(current().store, job)
+    store = current().store
+    record = find_record(store, job)
+    others = other_results(store, record)
     if as_json:
-        click.echo(json.dumps(_as_json(record)))
+        addresses = [other.result.address.hex() for other in others]
+        click.echo(json.dumps({**_as_json(record), "other_results": addresses}))
         return
-    for name, text in _lines(record):
+    for name, text in [*_lines(record), *_lines_of_others(others)]:
         click.echo(f"{name:12} {text}")
+
+
+@cli.command(context_settings=_SETTINGS)
+@click.argument("job")
+@click.argument("other", required=False)
+def explain(job: str, other: str | None) -> None:
+    """Tell what differs between two stored jobs, and what the code's fingerprint covers.
+
+    Without OTHER, JOB is compared with the nearest job of its task. In Python, f.explain(...) tells
+    why a call is a hit or a miss.
+
+    Example: kachery explain 3f9a2c 77ab12
+    """
+    store = current().store
+    record = find_record(store, job)
+    compared = None if other is None else find_record(store, other)
+    click.echo(str(explain_record(store, record, compared)))
 
 
 @click.command(context_settings=_SETTINGS)
@@ -142,7 +163,10 @@ def _print_table(records: list[Record]) -> None:
 
 def _lines(record: Record) -> list[tuple[str, str]]:
     arguments = [
-        ("argument" if position == 0 else "", f"{name} = {text}  ({address.hex()[:12]})")
+        (
+            "argument" if position == 0 else "",
+            f"{name} = {text}  ({address.hex()[:12]})" if address else f"{name} is secret",
+        )
         for position, (name, address, text) in enumerate(record.arguments)
     ]
     return [
@@ -160,12 +184,23 @@ def _lines(record: Record) -> list[tuple[str, str]]:
     ]
 
 
+def _lines_of_others(others: list[Record]) -> list[tuple[str, str]]:
+    """What is known of runs that gave another result."""
+    return [
+        (
+            "not the same" if position == 0 else "",
+            f"{_when(other)}, {other.user} on {other.host}: {other.result.address.hex()}",
+        )
+        for position, other in enumerate(others)
+    ]
+
+
 def _as_json(record: Record) -> dict[str, Any]:
     result = record.result
     return {
         **{name: value for name, value in record._asdict().items() if name != "result"},
         "arguments": [
-            {"name": name, "address": address.hex(), "description": text}
+            {"name": name, "address": address.hex() or None, "description": text}
             for name, address, text in record.arguments
         ],
         "result": {
@@ -173,6 +208,7 @@ def _as_json(record: Record) -> dict[str, Any]:
             "size": result.size,
             "type": result.type,
             "inline": result.inline is not None,
+            "opaque": len(result.pickles),
         },
     }
 

@@ -14,7 +14,9 @@ class Store:
     """A store in a folder of this machine. Nothing is written there before something is stored.
 
     Raises StoreTooNew when a later kachery laid the folder out, StoreUnavailable when it cannot be
-    read. Attributes: `root` (absolute path), `blobs`, `jobs` (records by job id), `files`.
+    read. Attributes: `root` (absolute path), `blobs`, `jobs` (records by job id), `code`
+    (descriptions by fingerprint), `differing` (records of runs whose result was not the stored one),
+    `files`.
     """
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
@@ -22,6 +24,8 @@ class Store:
         self.backend = LocalBackend(self.root)
         self.blobs = Blobs(self.backend)
         self.jobs = Refs(self.backend, "jobs")
+        self.code = Refs(self.backend, "code")
+        self.differing = Refs(self.backend, "differing")
         self.files = Files(self.backend, self.blobs)
 
     def __repr__(self) -> str:

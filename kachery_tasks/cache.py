@@ -7,29 +7,26 @@ made of exactly the arguments that the job id stands for.
 
 from __future__ import annotations
 
-import getpass
-import os
-import platform
-import socket
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
-from functools import cache
 from typing import Any, NamedTuple
 
 from kachery_store import Digest, DigestMismatch, NotFound, Store, StoreUnavailable
 from kachery_store.errors import KacheryError, KacheryWarning
 
-from ._version import __version__
+from .awaiting import completed
 from .binding import Arguments
-from .code import package_of
+from .code import Fingerprint, package_of
+from .commit import Took, codes_among, commit, keep_differing, record_of, stated
 from .definition import Definition
 from .errors import CannotDecode, CannotEncode, ImpureTaskWarning, NotStoredWarning
 from .identity import Addresses, addresses_of, codes_of, job_id
 from .lease import lease
 from .names import find_class
-from .record import INLINE_UP_TO, Record, Result
+from .record import Record
 from .settings import UNCHANGED, applied, current
-from .values import Encoded, decode, encode
+from .values import Encoded, Made, decode, remember
 
 ALWAYS_CHECKED_UP_TO = 64 << 20  # bytes of arguments that are hashed again after every run
 
@@ -83,11 +80,32 @@ def load(store: Store, record: Record) -> Any:
             raise DigestMismatch(f"blob {digest.hex()} has {memory.nbytes} bytes, not {size}")
         return memory
 
+    pickles = {
+        Made(job_id, number, made): (digest, size)
+        for job_id, number, made, digest, size in record.result.pickles
+    }
+
+    def load_opaque(made: Made) -> Any:
+        if made not in pickles:
+            raise CannotDecode(f"{record.uri} does not say where what {made.job_id} made is")
+        return _unpickled(load_blob(*pickles[made]), made)
+
     encoding = encoding_of(store, record)
     try:
-        return decode(encoding, load_blob)
+        return decode(encoding, load_blob, load_opaque)
     except (NotFound, DigestMismatch) as error:
         raise _unusable(store, record, error) from error
+
+
+def _unpickled(memory: memoryview, made: Made) -> Any:
+    import cloudpickle
+
+    try:
+        value = cloudpickle.loads(memory)
+    except Exception as error:  # a module that is not here, a class that has changed
+        raise CannotDecode(f"what job {made.job_id} made cannot be unpickled: {error}") from error
+    remember(value, made)
+    return value
 
 
 def _check_class(name: str, code: str) -> None:
@@ -163,7 +181,8 @@ def call(definition: Definition, arguments: Arguments) -> Any:
     hold all places on the cluster, or in the pool that this thread belongs to.
     """
     with applied(current().changed(UNCHANGED, None, UNCHANGED)):
-        return definition.parameters.call(arguments)
+        value = definition.parameters.call(arguments)
+        return completed(value) if definition.is_async else value
 
 
 def run_submitted(
@@ -216,42 +235,53 @@ def _compute(
     addresses: Addresses,
     strict: bool,
 ) -> Outcome:
-    described = [
-        (name, address, describe(arguments[name])) for name, address in addresses.of.items()
-    ]
+    run = ran(id, definition, arguments, addresses, strict=strict)
+    if run.record is None or run.encoded is None:
+        return Outcome(None, run.value, run.warning)
+    try:
+        stored = commit(store, run.record, run.encoded, run.codes)
+    except StoreUnavailable as error:
+        return Outcome(None, run.value, _not_stored(definition, error))
+    return Outcome(run.record, run.value) if stored else _second(store, run.record, run.value)
+
+
+class Ran(NamedTuple):
+    """What a run returned, and what can be stored of it; `warning` says why nothing can."""
+
+    value: Any
+    record: Record | None = None
+    encoded: Encoded | None = None
+    codes: Sequence[Fingerprint] = ()
+    warning: KacheryWarning | None = None
+
+
+def ran(
+    id: str, definition: Definition, arguments: Arguments, addresses: Addresses, *, strict: bool
+) -> Ran:
+    """Run a job now, whatever is stored, and store nothing. Raises what the function raises."""
+    told = stated(definition, arguments, addresses)
+    codes = codes_among(definition.package, addresses.classes, addresses.callables)
     started = time.time()
     clock = time.perf_counter()
     value = call(definition, arguments)
-    seconds = time.perf_counter() - clock
+    took = Took(started, time.perf_counter() - clock)
     if impurity := _impurity(id, definition, arguments, addresses, strict):
-        return Outcome(None, value, impurity)
+        return Ran(value, warning=impurity)
     try:
-        encoded = encode(value)
-        if encoded.callables:
-            raise CannotEncode("functions can be arguments, but not results")
-        record = Record(
-            job_id=id,
-            kind=definition.kind,
-            task=definition.name,
-            version=definition.version,
-            fingerprint=definition.fingerprint().digest,
-            arguments=described,
-            result=_result(encoded, value, definition.package),
-            status="finished",
-            started=started,
-            seconds=seconds,
-            host=_here()[0],
-            user=_here()[1],
-            pid=os.getpid(),
-            python=platform.python_version(),
-            kachery=__version__,
-        )
-        _commit(store, record, encoded)
+        record, encoded = record_of(id, definition, told, codes, took, value)
     except CannotEncode as error:
-        return Outcome(None, value, _not_stored(definition, error.inside("its result")))
-    except StoreUnavailable as error:
-        return Outcome(None, value, _not_stored(definition, error))
-    return Outcome(record, value)
+        return Ran(value, warning=_not_stored(definition, error.inside("its result")))
+    return Ran(value, record, encoded, [definition.fingerprint(), *codes.values()])
+
+
+def _second(store: Store, record: Record, value: Any) -> Outcome:
+    """What becomes of a run after which the store has a record already: the first result stays."""
+    first = lookup(store, record.job_id)
+    if first is None:  # it was damaged
+        return Outcome(None, value, NotStoredWarning(f"{record.uri} was damaged while it ran"))
+    if first.result.address != record.result.address:
+        keep_differing(store, record)
+    return Outcome(first)
 
 
 def _impurity(
@@ -280,59 +310,6 @@ def _changed_its(definition: Definition, what: str) -> ImpureTaskWarning:
         f"{definition.name} changed its {what}: the value is returned and not stored, because a"
         " stored result would not change the argument next time. Let the task work on a copy"
     )
-
-
-def _commit(store: Store, record: Record, encoded: Encoded) -> None:
-    """Store the blobs, then the record: who finds the record finds what it names."""
-    for blob in encoded.blobs:
-        store.blobs.put(Digest("blake3", blob.digest.hex()), blob.memory, durable=False)
-    if record.result.inline is None:
-        address = Digest("blake3", encoded.address.hex())
-        store.blobs.put(address, encoded.data, durable=False)
-    store.jobs.create(record.job_id, record.to_bytes())
-
-
-def _result(encoded: Encoded, value: Any, package: str) -> Result:
-    small = len(encoded.data) <= INLINE_UP_TO
-    return Result(
-        address=encoded.address,
-        size=encoded.size,
-        type=_type_name(value),
-        classes=sorted(codes_of(encoded.classes, package)),
-        inline=encoded.data if small else None,
-    )
-
-
-def describe(value: Any) -> str:
-    """A few words about a value: what it is, for small plain values in full."""
-    if type(value) in (type(None), bool, int, float, complex):
-        return _cut(repr(value))
-    if type(value) in (str, bytes):
-        return _cut(repr(value[:41]))
-    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
-    if isinstance(shape, tuple) and dtype is not None:
-        return _cut(f"{_type_name(value)} {dtype} {shape}")
-    if isinstance(value, list | tuple | dict | set | frozenset):
-        return _cut(f"{_type_name(value)} of {len(value)}")
-    return _cut(_type_name(value))
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= 40 else text[:37] + "..."
-
-
-def _type_name(value: Any) -> str:
-    kind = type(value)
-    return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
-
-
-@cache
-def _here() -> tuple[str, str]:
-    try:
-        user = getpass.getuser()
-    except (OSError, KeyError):  # a container without a name for this user
-        user = str(os.getuid())
-    return socket.gethostname(), user
 
 
 def _not_stored(definition: Definition, error: Exception) -> NotStoredWarning:

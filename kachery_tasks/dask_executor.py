@@ -25,11 +25,13 @@ from kachery_store import Store
 from kachery_store.errors import KacheryError
 
 from .cache import ABSENT, Outcome, Unusable, run_submitted, value_of
-from .code import callable_fingerprint, class_fingerprint, syntax_known
+from .code import callable_fingerprint, changes, class_fingerprint, syntax_known
+from .commit import codes_among
 from .definition import Definition
 from .errors import CodeMismatch
 from .graph import inputs_first
 from .job import Job, replaced
+from .kept_code import keep_code, kept_code
 from .names import find_class, main_known_as, main_name
 from .record import Record
 from .settings import Settings, applied
@@ -39,8 +41,8 @@ from .settings import Settings, applied
 class Order:
     """What a worker is told about one job.
 
-    The code: `definition` pickled, `by_value` or as a reference to its module; `fingerprint`, `parts`
-    and `syntax` as the client has them; `main`, the name of the client's `__main__`. The arguments,
+    The code: `definition` pickled, `by_value` or as a reference to its module; `fingerprint` and
+    `syntax` as the client has them; `main`, the name of the client's `__main__`. The arguments,
     pickled, with Stands for jobs: `inputs` are the keys of those that run on the cluster, `known`
     the outcomes of others. `expected` is the job id, where it is known.
     """
@@ -49,7 +51,6 @@ class Order:
     definition: bytes
     by_value: bool
     fingerprint: str
-    parts: dict[str, str]
     syntax: dict[str, str]
     main: str
     arguments: bytes
@@ -132,12 +133,13 @@ class DaskExecutor:
     ) -> Order:
         definition = job.definition
         code = definition.fingerprint()
+        codes = codes_among(definition.package, job.classes, job.callables)
+        keep_code(self._settings.store, [code, *codes.values()])  # workers may lack the source
         return Order(
             key=job.key,
             definition=self._pickle(definition, code.digest),
             by_value=not definition.importable,
             fingerprint=code.digest,
-            parts=code.parts,
             syntax=_main_syntax(job),
             main=main_name(),
             arguments=cloudpickle.dumps(job.substituted(lambda one: Stand(one.key))),
@@ -273,7 +275,7 @@ def carry_out(order: Order, inputs: list[Outcome]) -> Outcome:
     settings = Settings(order.root, client=None, strict=order.strict)
     with main_known_as(order.main), syntax_known(order.syntax), applied(settings):
         definition = _load_definition(order)
-        _check_code(definition, order)
+        _check_code(settings.store, definition, order)
         outcomes = {**order.known, **dict(zip(order.inputs, inputs, strict=True))}
         values = {key: _input_value(settings.store, one) for key, one in outcomes.items()}
         arguments = replaced(cloudpickle.loads(order.arguments), Stand, lambda s: values[s.key])
@@ -336,16 +338,13 @@ def _definition_by_value(pickled: bytes) -> Definition:
     return definition
 
 
-def _check_code(definition: Definition, order: Order) -> None:
+def _check_code(store: Store, definition: Definition, order: Order) -> None:
     """Refuse to run anything but the code that the client's job id stands for."""
     here = definition.fingerprint()
     if here.digest == order.fingerprint:
         return
-    differing = sorted(
-        name.rpartition("#")[0]
-        for name in order.parts.keys() | here.parts.keys()
-        if order.parts.get(name) != here.parts.get(name)
-    )
+    client = kept_code(store, order.fingerprint)
+    differing = [] if client is None else [one.what for one in changes(here.description, client)]
     raise CodeMismatch(
         f"{definition.name}: the code of {', '.join(differing) or 'the task'} on the worker"
         f" {socket.gethostname()} (process {os.getpid()}, {definition.function.__code__.co_filename})"

@@ -6,16 +6,21 @@ import functools
 import inspect
 import itertools
 from collections.abc import Callable, Iterable
+from functools import partial
 from types import FunctionType
 from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
 
+from kachery_store.errors import KacheryWarning
 from kachery_store.saying import warn
 
+from .awaiting import in_thread
 from .cache import answer
 from .definition import Definition, import_definition
+from .explain import Explanation, explain_call
 from .identity import addresses_of
 from .job import Job
 from .progress import progress_of
+from .reproduce import Reproduction, reproduce
 from .session import session
 from .settings import current
 from .values import Encoder
@@ -44,14 +49,20 @@ class Task(Generic[P, R]):
         try:
             addresses = addresses_of(definition, arguments, _NO_JOBS)
         except _JobInside:
-            return cast("R", self.job(*args, **kwargs).result())
+            return cast("R", self._of_job(self.job(*args, **kwargs)))
         settings = current()
-        value, warning = answer(
-            settings.store, definition, arguments, addresses, strict=settings.strict
+        ask = partial(
+            answer, settings.store, definition, arguments, addresses, strict=settings.strict
         )
+        if definition.is_async:
+            return cast("R", _awaited(ask))
+        value, warning = ask()
         if warning is not None:
             warn(warning)
         return cast("R", value)
+
+    def _of_job(self, job: Job) -> Any:
+        return _job_awaited(job) if self.definition.is_async else job.result()
 
     def job(self, /, *args: Any, **kwargs: Any) -> Job:
         """The job of a call; nothing runs. Arguments may be jobs, also in lists, tuples and dicts."""
@@ -82,6 +93,24 @@ class Task(Generic[P, R]):
                 bar.add()
         session().start(jobs)
         return jobs
+
+    def explain(self, /, *args: Any, **kwargs: Any) -> Explanation:
+        """Why a call is a hit or a miss, and what differs from the nearest known job; nothing runs.
+
+        Print it. Arguments may be jobs whose results are known; else KacheryError says which are not.
+        """
+        return explain_call(current().store, self.job(*args, **kwargs))
+
+    def reproduce(self, /, *args: Any, **kwargs: Any) -> Reproduction:
+        """Run a call again and compare its result with the stored one; true if it is the same.
+
+        The first result stays; another one is noted, and `kachery show` tells of it. What the task
+        asks of other tasks comes from the store. Arguments may be jobs. Raises what the function
+        raises, NotReproducible when its result cannot be stored.
+        """
+        arguments = self.job(*args, **kwargs).substituted(lambda job: job.result())
+        settings = current()
+        return reproduce(settings.store, self.definition, arguments, strict=settings.strict)
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         """As a method: the instance is the first argument, and counts like the others."""
@@ -124,6 +153,14 @@ class BoundTask:
         """As Task.map."""
         return self._task.map(itertools.repeat(self.instance), *iterables, **constants)
 
+    def explain(self, /, *args: Any, **kwargs: Any) -> Explanation:
+        """As Task.explain."""
+        return self._task.explain(self.instance, *args, **kwargs)
+
+    def reproduce(self, /, *args: Any, **kwargs: Any) -> Reproduction:
+        """As Task.reproduce."""
+        return self._task.reproduce(self.instance, *args, **kwargs)
+
 
 @overload
 def task(function: Callable[P, R], /) -> Task[P, R]: ...
@@ -136,6 +173,8 @@ def task(
     version: str | None = None,
     ignore: str | tuple[str, ...] = (),
     depends: str | tuple[str, ...] = (),
+    opaque: str | tuple[str, ...] = (),
+    secret: str | tuple[str, ...] = (),
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 
 
@@ -147,13 +186,17 @@ def task(
     version: str | None = None,
     ignore: str | tuple[str, ...] = (),
     depends: str | tuple[str, ...] = (),
+    opaque: str | tuple[str, ...] = (),
+    secret: str | tuple[str, ...] = (),
 ) -> Task[P, R] | Callable[[Callable[P, R]], Task[P, R]]:
     """Make a function a task: its result is determined by its arguments and its code, and kept.
 
     name: a name for ever, where the import path may change. version: a text that stands for the
     code; the source is not looked at then, defaults and closure still count. ignore: parameters that
     do not affect the result, such as `verbose`. depends: installed distributions whose versions
-    affect the result, such as `numpy`.
+    affect the result, such as `numpy`. opaque: parameters, or "return" for the result, in which pickle
+    is allowed for what has no encoding; such a result is known by the job that made it. secret:
+    parameters of which no record keeps anything.
 
     Raises TypeError for what is not a plain function, ValueError for an unknown parameter.
     """
@@ -167,6 +210,8 @@ def task(
             version=version,
             ignore=_names(ignore),
             depends=_names(depends),
+            opaque=_names(opaque),
+            secret=_names(secret),
         )
         return Task(definition)
 
@@ -188,8 +233,17 @@ def _check_function(function: Any) -> None:
         raise TypeError(
             f"{what} is a generator, and what it yields cannot be kept. Return a list instead"
         )
-    if inspect.iscoroutinefunction(function):
-        raise TypeError(f"{what} is async; a task is a plain function. Call it from one")
+
+
+async def _awaited(ask: Callable[[], tuple[Any, KacheryWarning | None]]) -> Any:
+    value, warning = await in_thread(ask)
+    if warning is not None:
+        warn(warning)
+    return value
+
+
+async def _job_awaited(job: Job) -> Any:
+    return await job
 
 
 class _JobInside(Exception):

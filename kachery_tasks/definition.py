@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
 from types import FunctionType, ModuleType
 from typing import Any
@@ -11,12 +12,16 @@ from .binding import Parameters
 from .code import Fingerprint, fingerprint_of, package_of
 from .names import MAIN_NAMES, qualified_name
 
+RETURN = "return"  # how `opaque=` names the result, as annotations do
+
 
 class Definition:
     """A function made into a task.
 
-    `kind` is "task"; `name` is the import path unless it was given; `ignore` are the parameters left
-    out of the identity, `depends` the installed distributions whose versions are part of it.
+    `kind` is "task"; `name` is the import path unless it was given. `ignore` are the parameters left
+    out of the identity, `secret` those of which a record keeps nothing, `opaque` those for which pickle
+    is allowed ("return" is the result), `depends` the installed distributions whose versions are part
+    of the identity.
     """
 
     def __init__(
@@ -28,12 +33,16 @@ class Definition:
         version: str | None = None,
         ignore: tuple[str, ...] = (),
         depends: tuple[str, ...] = (),
+        opaque: tuple[str, ...] = (),
+        secret: tuple[str, ...] = (),
     ) -> None:
         self.function = function
         self.kind = kind
         self.version = version
         self.ignore = ignore
         self.depends = depends
+        self.opaque = opaque
+        self.secret = secret
         self._name = name
         if name is None and function.__module__ not in MAIN_NAMES:
             self._name = qualified_name(function)
@@ -41,15 +50,22 @@ class Definition:
 
     def _prepare(self) -> None:
         self.parameters = Parameters(self.function)
-        unknown = sorted(set(self.ignore) - set(self.parameters.names))
-        if unknown:
-            raise ValueError(
-                f"ignore= names {', '.join(map(repr, unknown))}, but the parameters of"
-                f" {self.function.__qualname__} are {', '.join(self.parameters.names) or 'none'}"
-            )
+        self.is_async = inspect.iscoroutinefunction(self.function)
+        self._check_names("ignore", self.ignore, ())
+        self._check_names("secret", self.secret, ())
+        self._check_names("opaque", self.opaque, (RETURN,))
         self.package = package_of(self.function)
         self.identifying = tuple(n for n in self.parameters.names if n not in self.ignore)
         self._fingerprint: Fingerprint | None = None
+
+    def _check_names(self, option: str, names: tuple[str, ...], also: tuple[str, ...]) -> None:
+        unknown = sorted(set(names) - {*self.parameters.names, *also})
+        if unknown:
+            raise ValueError(
+                f"{option}= names {', '.join(map(repr, unknown))}, but the parameters of"
+                f" {self.function.__qualname__} are"
+                f" {', '.join((*self.parameters.names, *also)) or 'none'}"
+            )
 
     @property
     def name(self) -> str:
@@ -63,7 +79,10 @@ class Definition:
         known = self._fingerprint
         if known is None or not known.guards.hold():
             known = self._fingerprint = fingerprint_of(
-                self.function, version=self.version, depends=self.depends
+                self.function,
+                version=self.version,
+                depends=self.depends,
+                ignore=self.ignore,
             )
         return known
 
@@ -82,7 +101,7 @@ class Definition:
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
-        for derived in ("_fingerprint", "parameters", "identifying", "package"):
+        for derived in ("_fingerprint", "parameters", "identifying", "package", "is_async"):
             state.pop(derived, None)
         return state
 

@@ -4,10 +4,12 @@ KacheryError (kachery_store)
 ├── CannotEncode (TypeError)       a value has no canonical encoding
 ├── CannotDecode (ValueError)      an encoding cannot be turned into a value here
 ├── CannotFingerprint (TypeError)  a function's code cannot be identified
-└── CodeMismatch                   the code here is not the code the job id stands for
+├── CodeMismatch                   the code here is not the code the job id stands for
+└── NotReproducible                a result was not stored, so a second run cannot be compared
 
 KacheryWarning (kachery_store)
 ├── ImpureTaskWarning              a task changed its arguments; its result was not stored
+├── LargeGlobalWarning             a large global that can change is looked at in every call
 ├── NotStoredWarning               a result could not be stored and was returned all the same
 └── SourceWarning                  a function's source could not be used; its bytecode counts
 """
@@ -50,8 +52,16 @@ class CodeMismatch(KacheryError):
     """The code in this process is not the code that the job id stands for."""
 
 
+class NotReproducible(KacheryError):
+    """A result could not be stored, so that a second run has nothing to be compared with."""
+
+
 class ImpureTaskWarning(KacheryWarning):
     """A task changed its arguments; its result was returned and not stored."""
+
+
+class LargeGlobalWarning(KacheryWarning):
+    """A large global that can change is part of the code's identity, and looked at in every call."""
 
 
 class NotStoredWarning(KacheryWarning):

@@ -60,17 +60,15 @@ def addresses_of(
         if name in of and name not in unknown:
             continue
         try:
-            encoded = encoder.encode(arguments[name])
+            encoded = encoder.encode(arguments[name], pickling=name in definition.opaque)
         except CannotEncode as error:
             error.advice = "; or leave the parameter out of the identity with ignore=(...)"
             raise error.inside(f"{definition.name.rpartition(':')[2]}({name})") from error.__cause__
         of[name] = encoded.address
-        size += len(encoded.data)
+        size += encoded.size
         if encoded.classes:
             classes |= codes_of(encoded.classes, definition.package)
         callables += tuple(encoded.callables)
-        if encoded.blobs:
-            size += sum(blob.memory.nbytes for blob in encoded.blobs)
     return Addresses(of, classes, size, callables)
 
 

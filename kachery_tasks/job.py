@@ -152,6 +152,12 @@ class Job:
         )
         return addresses._replace(classes=addresses.classes | classes)
 
+    def final_addresses(self) -> Addresses | None:
+        """The addresses of all arguments; None while the result of one is not known."""
+        if not self.inputs:
+            return self._addresses
+        return None if self.id is None else self._with_results()
+
     def substituted(self, replacement: Callable[[Job], Any]) -> Arguments:
         """The arguments with every job replaced."""
         return {

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 
-from kachery_store import NotFound, Store
+from kachery_store import DigestMismatch, NotFound, Store
 
 from .cache import lookup
 from .record import Record
@@ -15,10 +16,31 @@ def all_records(store: Store, task: str | None = None) -> Iterator[Record]:
 
     `task` is a task's name, or the part of it after the colon. Damaged records are set aside.
     """
-    for id in store.jobs.names():
+    yield from records_of(store, store.jobs.names(), task)
+
+
+def records_of(
+    store: Store,
+    ids: Iterable[str],
+    task: str | None = None,
+    seen: Callable[[], object] = lambda: None,
+) -> Iterator[Record]:
+    """The records of some jobs, as `all_records`; `seen()` is called for each job looked at."""
+    for id in ids:
         record = lookup(store, id)
         if record is not None and (task is None or _is_called(record, task)):
             yield record
+        seen()
+
+
+def other_results(store: Store, record: Record) -> list[Record]:
+    """The runs of a job that gave another result than the stored one."""
+    found = []
+    for name in store.differing.names(record.job_id):
+        if name.startswith(record.job_id):
+            with suppress(NotFound, DigestMismatch):
+                found.append(Record.from_bytes(store.differing.read(name), record.job_id))
+    return sorted(found, key=lambda one: one.started)
 
 
 def find_record(store: Store, text: str) -> Record:

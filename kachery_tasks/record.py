@@ -1,12 +1,7 @@
 """Records: the outcome of a job, as it is kept (docs/formats/record.md).
 
-A record file is a msgpack array:
-
-    ["kachery record", 1, body, digest, signatures]
-
-`body` is the msgpack of the fields of a Record as an array, which may grow; `digest` is the BLAKE3
-of the text `kachery record 1`, a newline and the body; `signatures` is empty until the record
-enters a zone.
+A record is a sealed file whose body is the msgpack of the fields of a Record as an array, which may
+grow.
 """
 
 from __future__ import annotations
@@ -15,8 +10,9 @@ from typing import Any, NamedTuple
 
 import msgpack
 
-from kachery_store.digest import blake3_bytes
-from kachery_store.errors import DigestMismatch, StoreTooNew
+from kachery_store.errors import DigestMismatch
+
+from .sealed import seal, unseal
 
 MAGIC = "kachery record"
 VERSION = 1
@@ -28,7 +24,8 @@ class Result(NamedTuple):
 
     `address`: 32 bytes. `size`: bytes of encoding and blobs. `type`: the Python type, for people.
     `classes`: names and fingerprints of the project's classes whose instances are in it. `inline`:
-    the encoding, if it is small.
+    the encoding, if it is small. `pickles`: for each opaque value in it who it is (values.Made) and
+    the digest and size of the blob with its pickle.
     """
 
     address: bytes
@@ -36,10 +33,15 @@ class Result(NamedTuple):
     type: str
     classes: list[tuple[str, str]]
     inline: bytes | None
+    pickles: list[tuple[str, int, bytes, bytes, int]]
 
 
 class Record(NamedTuple):
-    """One finished job: `arguments` are [name, address, short description]; times are in seconds."""
+    """One finished job.
+
+    `arguments` are [name, address, summary]; the address of a secret one is empty. `codes` are names
+    and fingerprints of the classes and functions among the arguments. Times are in seconds.
+    """
 
     job_id: str
     kind: str
@@ -56,6 +58,7 @@ class Record(NamedTuple):
     pid: int
     python: str
     kachery: str
+    codes: list[tuple[str, str]]
 
     @property
     def uri(self) -> str:
@@ -64,9 +67,7 @@ class Record(NamedTuple):
 
     def to_bytes(self) -> bytes:
         """The record file."""
-        body = msgpack.packb(self)  # tuples in a tuple
-        packed: bytes = msgpack.packb([MAGIC, VERSION, body, _digest(VERSION, body), []])
-        return packed
+        return seal(MAGIC, VERSION, msgpack.packb(self))  # tuples in a tuple
 
     @classmethod
     def from_bytes(cls, data: bytes, job_id: str) -> Record:
@@ -75,15 +76,8 @@ class Record(NamedTuple):
         Raises DigestMismatch when it is damaged or another job's, StoreTooNew when a later kachery
         wrote it in a way that this one cannot read.
         """
+        body = unseal(data, MAGIC, VERSION, f"the record of job {job_id}")
         try:
-            magic, version, body, digest, signatures, *_ = msgpack.unpackb(data)
-            if magic != MAGIC or digest != _digest(version, body) or type(signatures) is not list:
-                raise DigestMismatch(f"the record of job {job_id} is damaged")
-            if version != VERSION:
-                raise StoreTooNew(
-                    f"the record of job {job_id} has version {version}, and this kachery reads"
-                    f" {VERSION}: upgrade kachery"
-                )
             fields: list[Any] = msgpack.unpackb(body)[: len(cls._fields)]
             if fields[0] != job_id:
                 raise DigestMismatch(f"the record of job {job_id} is that of another job")
@@ -94,7 +88,3 @@ class Record(NamedTuple):
 
 
 _RESULT = Record._fields.index("result")
-
-
-def _digest(version: int, body: bytes) -> bytes:
-    return blake3_bytes(b"%s %d\n%s" % (MAGIC.encode(), version, body))

@@ -444,17 +444,79 @@ def test_tasks_are_made_of_functions(thing):
         kachery.task(thing) if thing is not None else kachery.task()(None)
 
 
-def test_generators_and_coroutines_are_refused():
+def test_generators_are_refused():
     def generator():
         yield 1
 
-    async def coroutine():
-        return 1
+    async def async_generator():
+        yield 1
 
-    with pytest.raises(TypeError, match="list"):
-        kachery.task(generator)
-    with pytest.raises(TypeError, match="async"):
-        kachery.task(coroutine)
+    for function in (generator, async_generator):
+        with pytest.raises(TypeError, match="list"):
+            kachery.task(function)
+
+
+@kachery.task
+async def slowly(x, path, pause=0.0):
+    note_call(path)
+    await asyncio.sleep(pause)
+    if x is None:
+        raise ZeroDivisionError("no x")
+    return [x]
+
+
+@kachery.task
+async def of_another(x, path):
+    return await slowly(x, path) + await asyncio.gather(slowly(x, path), slowly(x, path))
+
+
+def test_async_tasks(calls):
+    async def main():
+        assert await slowly(1, calls.path) == [1]
+        assert (
+            await asyncio.gather(*[slowly(x % 2, calls.path) for x in range(20)]) == [[0], [1]] * 10
+        )
+        assert await slowly.job(5, calls.path) == [5]
+        assert await slowly(slowly.job(5, calls.path), calls.path) == [[5]]
+        with pytest.raises(ZeroDivisionError):
+            await slowly(None, calls.path)
+        return await of_another(7, calls.path)
+
+    assert asyncio.run(main()) == [7, [7], [7]]
+    assert calls.count == 6
+    assert slowly.job(1, calls.path).result() == [1] and slowly.submit(1, calls.path).result() == [
+        1
+    ]
+    assert kachery.gather([slowly.job(x, calls.path) for x in (8, 9)]) == [[8], [9]]
+    assert calls.count == 8
+
+
+def test_async_calls_run_at_the_same_time(calls):
+    """As many as are awaited, not only as many as the machine has processors."""
+    meeting = threading.Barrier(40, timeout=60)
+    meetings["now"] = meeting
+
+    async def main():
+        await asyncio.gather(*[meets(x) for x in range(40)])
+
+    asyncio.run(main())
+
+
+meetings = {}
+
+
+@kachery.task(version="1")
+async def meets(x):
+    meetings["now"].wait()
+
+
+def test_a_cancelled_await_stores_what_it_computes(calls):
+    async def main():
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(slowly(3, calls.path, 0.2), 0.05)
+        return await slowly(3, calls.path, 0.2)  # waits for the run that goes on
+
+    assert asyncio.run(main()) == [3] and calls.count == 1
 
 
 def test_no_warnings_in_ordinary_use():

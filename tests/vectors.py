@@ -267,7 +267,7 @@ def records():
         version=None,
         fingerprint="cd" * 32,
         arguments=[("x", encode(1).address, "1"), ("y", encode(2).address, "2")],
-        result=Result(encoded.address, encoded.size, "int", [], encoded.data),
+        result=Result(encoded.address, encoded.size, "int", [], encoded.data, []),
         status="finished",
         started=1700000000.5,
         seconds=0.25,
@@ -276,6 +276,7 @@ def records():
         pid=1234,
         python="3.11.7",
         kachery="3.0.0",
+        codes=[("golden:C", "ef" * 32)],
     )
     return [{"job_id": record.job_id, "file": record.to_bytes().hex()}]
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import linecache
 import sys
+import textwrap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import CodeType, FunctionType, MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from kachery_store.saying import warn
 
@@ -16,7 +18,7 @@ from ..errors import SourceWarning
 from ..names import MAIN_NAMES
 from ..values import encode
 from .source import syntax_of
-from .syntax import normalized
+from .syntax import Function, normalized
 
 _syntax_of_client: ContextVar[Mapping[str, str]] = ContextVar(
     "syntax_of_client",
@@ -39,24 +41,36 @@ def syntax_known(digests: Mapping[str, str]) -> Iterator[None]:
         _syntax_of_client.reset(reset)
 
 
-def digest_of_code(function: FunctionType, main_syntax: dict[str, str]) -> str:
-    """The digest of a function's code; that of a function of `__main__` is noted in `main_syntax`."""
+class CodeDigest(NamedTuple):
+    """The digest of a function's code.
+
+    `source`: the text it was compiled from, if that is here and can be believed. `bytecode`: for
+    functions of `__main__`, the digest by which another process finds `digest`.
+    """
+
+    digest: str
+    source: str | None = None
+    bytecode: str | None = None
+
+
+def digest_of_code(function: FunctionType) -> CodeDigest:
+    """The digest of a function's code."""
     code = function.__code__
     if function.__module__ not in MAIN_NAMES:
         return _digest(code)
     bytecode = _digest_of_bytecode(code, where=(code.co_firstlineno, *_columns(code)))
-    digest = _syntax_of_client.get().get(bytecode) or _digest(code)
-    main_syntax[bytecode] = digest
-    return digest
+    told = _syntax_of_client.get().get(bytecode)
+    digest = _digest(code) if told is None else CodeDigest(told)
+    return digest._replace(bytecode=bytecode)
 
 
-def _digest(code: CodeType) -> str:
+def _digest(code: CodeType) -> CodeDigest:
     node = syntax_of(code)
     if node is not None:
         plain = ["syntax", normalized(node)]
         if any(map(_asks_for_debug, ast.walk(node))):
             plain.append(__debug__)  # `python -O` leaves such code out
-        return encode(plain).address.hex()
+        return CodeDigest(encode(plain).address.hex(), _text(node, code.co_filename))
     if code not in _warned:
         _warned.add(code)
         warn(
@@ -66,7 +80,13 @@ def _digest(code: CodeType) -> str:
                 " or restart after editing a module"
             )
         )
-    return _digest_of_bytecode(code)
+    return CodeDigest(_digest_of_bytecode(code))
+
+
+def _text(node: Function, filename: str) -> str:
+    """The lines of a function; `syntax_of` has just made sure that they are current."""
+    lines = linecache.getlines(filename)[node.lineno - 1 : node.end_lineno]
+    return textwrap.dedent("".join(lines))
 
 
 def _asks_for_debug(node: ast.AST) -> bool:

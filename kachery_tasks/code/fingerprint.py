@@ -2,49 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from types import FunctionType
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from ..errors import CannotFingerprint
 from ..project import is_project_module
-from ..values import encode
+from .description import Description
 from .guards import Guards
 from .reach import Reach
-
-_KIND = "kachery fingerprint 1"
 
 
 class Fingerprint(NamedTuple):
     """What a function's code is.
 
-    `digest`: 64 hex digits. `parts`: function or class -> digest of its description, for showing what
-    differs. `main_syntax` tells a worker, who lacks the source of what `__main__` defines, the
-    digests of its syntax. `guards`
-    tell whether all of it still holds.
+    `digest`: 64 hex digits, the digest of the description. `main_syntax` tells a worker, who lacks the
+    source of what `__main__` defines, the digests of its syntax. `guards` tell whether all of it
+    still holds.
     """
 
     digest: str
-    parts: dict[str, str]
+    description: Description
     main_syntax: dict[str, str]
     guards: Guards
 
 
 def fingerprint_of(
-    function: FunctionType, *, version: str | None = None, depends: Iterable[str] = ()
+    function: FunctionType,
+    *,
+    version: str | None = None,
+    depends: Iterable[str] = (),
+    ignore: Collection[str] = (),
 ) -> Fingerprint:
     """The fingerprint of a function as it is now; CannotFingerprint when something has no identity.
 
     With `version` the source text and what it reaches do not count, defaults and closure do.
-    `depends` are installed distributions whose versions count.
+    `depends` are installed distributions whose versions count, `ignore` parameters whose defaults do
+    not.
     """
     reach = Reach(package_of(function))
-    start: Any = reach.function(function, version)
+    start: Any = reach.function(function, version, ignore)
     versions = {name: _version_of(name) for name in sorted(depends)}
-    found = finish(reach, [*start, versions] if versions else ("node", 0))
-    parts = {f"package {name}": version for name, version in versions.items()}
-    return found._replace(parts=found.parts | parts)
+    return finish(reach, [*start, versions] if versions else start)
 
 
 def _version_of(distribution: str) -> str:
@@ -68,8 +68,7 @@ def class_fingerprint(cls: type, package: str = "") -> Fingerprint | None:
     known = _of_classes.get(cls)
     if known is None or not known.guards.hold():
         reach = Reach(package_of(cls))
-        reach.class_(cls)
-        known = _of_classes[cls] = finish(reach)
+        known = _of_classes[cls] = finish(reach, reach.class_(cls))
     return known
 
 
@@ -79,15 +78,7 @@ def package_of(thing: FunctionType | type) -> str:
     return module.partition(".")[0] if "." in module else ""
 
 
-def finish(reach: Reach, start: Any = ("node", 0)) -> Fingerprint:
+def finish(reach: Reach, start: Any) -> Fingerprint:
     """The fingerprint of what a walk has reached, starting from a reference."""
-    parts: dict[str, str] = {}
-    for name, description in reach.nodes:
-        label = f"{name}#{sum(known.rpartition('#')[0] == name for known in parts)}"
-        parts[label] = _digest([name, description])
-    whole = [_KIND, reach.nodes] if start == ("node", 0) else [_KIND, reach.nodes, start]
-    return Fingerprint(_digest(whole), parts, reach.main_syntax, reach.guards)
-
-
-def _digest(data: Any) -> str:
-    return encode(data).address.hex()
+    description = Description(reach.nodes, start, reach.sources, reach.summaries)
+    return Fingerprint(description.digest(), description, reach.main_syntax, reach.guards)

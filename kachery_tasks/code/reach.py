@@ -18,14 +18,17 @@ import importlib
 import importlib.util
 import sys
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from types import FunctionType, ModuleType
 from typing import Any
 
-from ..errors import CannotEncode, CannotFingerprint
+from kachery_store.saying import warn
+
+from ..errors import CannotEncode, CannotFingerprint, LargeGlobalWarning
 from ..names import class_name, module_name, qualified_name
 from ..project import is_installed_file, is_project_module
+from ..summary import summary_of
 from ..values import encode
 from ..values.standard_types import is_plain_class, state_of
 from .digests import digest_of_code
@@ -35,6 +38,7 @@ from .references import ABOUT_THE_MODULE, Import, references_of
 
 _BUILTINS = dict(vars(builtins))
 _WRAPPED = ("__wrapped__", "py_func", "pyfunc")  # of lru_cache, numba, np.vectorize
+_LARGE = 1 << 20  # bytes of a constant that is hashed at every call
 _IMMUTABLE = (type(None), bool, int, float, complex, str, bytes, range, type(...), enum.Enum)
 
 
@@ -44,7 +48,9 @@ class Reach:
     def __init__(self, package: str) -> None:
         self.nodes: list[Any] = []
         self.guards = Guards()
-        self.main_syntax: dict[str, str] = {}  # see digest_of_code
+        self.main_syntax: dict[str, str] = {}  # bytecode -> syntax; see digest_of_code
+        self.sources: dict[str, str] = {}  # digest of syntax -> source text
+        self.summaries: dict[str, str] = {}  # address of a constant -> a few words
         self._package = package
         self._positions: dict[int, int] = {}  # id -> position in nodes
         self._kept: list[Any] = []  # so that no id is used twice
@@ -52,10 +58,16 @@ class Reach:
 
     # Nodes
 
-    def function(self, function: FunctionType, version: str | None = None) -> list[Any]:
-        """The node of a function; with `version` its source and what that reaches do not count."""
+    def function(
+        self, function: FunctionType, version: str | None = None, ignore: Collection[str] = ()
+    ) -> list[Any]:
+        """The node of a function.
+
+        With `version` its source and what that reaches do not count; the defaults of the parameters in
+        `ignore` do not count either.
+        """
         return self._node(
-            function, qualified_name(function), lambda: self._describe(function, version)
+            function, qualified_name(function), lambda: self._describe(function, version, ignore)
         )
 
     def class_(self, cls: type) -> list[Any]:
@@ -71,11 +83,16 @@ class Reach:
             self.nodes[position][1] = describe()
         return ["node", position]
 
-    def _describe(self, function: FunctionType, version: str | None) -> Any:
+    def _describe(
+        self, function: FunctionType, version: str | None, ignore: Collection[str]
+    ) -> Any:
         self.guards.function(function)
         described: dict[str, Any] = {
-            "defaults": self._all(function.__defaults__ or ()),
-            "keyword defaults": self._named(function.__kwdefaults__ or {}),
+            "defaults": {
+                name: self.reference(default, f"the default of {name!r} in {function.__name__}")
+                for name, default in sorted(_defaults(function))
+                if name not in ignore
+            },
             "closure": {
                 name: self._cell(cell, name, function)
                 for name, cell in zip(
@@ -90,10 +107,18 @@ class Reach:
         if version is not None:
             return {"version": version, **described}
         return {
-            "syntax": digest_of_code(function, self.main_syntax),
+            "syntax": self._code(function),
             **described,
             "globals": self._globals(function),
         }
+
+    def _code(self, function: FunctionType) -> str:
+        code = digest_of_code(function)
+        if code.bytecode is not None:
+            self.main_syntax[code.bytecode] = code.digest
+        if code.source is not None:
+            self.sources[code.digest] = code.source
+        return code.digest
 
     def _cell(self, cell: types.CellType, name: str, function: FunctionType) -> Any:
         return self.reference(
@@ -265,8 +290,11 @@ class Reach:
             return [
                 "partial",
                 self.reference(value.func, place),
-                self._all(value.args),
-                self._named(value.keywords),
+                [self.reference(one, f"an argument of the partial {place}") for one in value.args],
+                {
+                    name: self.reference(one, f"the argument {name!r} of the partial {place}")
+                    for name, one in sorted(value.keywords.items())
+                },
             ]
         if isinstance(value, types.MethodType):
             return [
@@ -300,7 +328,7 @@ class Reach:
         if (name := self._installed_name(value)) is not None:
             return ["name", name]
         try:
-            return self._content_reference(value)
+            return self._content_reference(value, place)
         except CannotEncode as error:
             if type(value) in (list, tuple, dict):
                 return self._members_reference(value, place)
@@ -314,11 +342,15 @@ class Reach:
                 " so that its source does not count"
             ) from error
 
-    def _content_reference(self, value: Any) -> Any:
+    def _content_reference(self, value: Any, place: str) -> Any:
         """A constant, by its content; if it can change, that is looked at again at each call."""
         encoded = encode(value)
+        # Strings and bytes of the program may be secrets that it got from its environment.
+        self.summaries[encoded.address.hex()] = summary_of(value, texts=False)
         if not _is_immutable(value):
             self.guards.content(value, encoded.address, lambda v: encode(v).address)
+            if encoded.size > _LARGE:
+                _advise(place, encoded.size)
         classes = [
             self.reference(cls, "a class") for cls in sorted(encoded.classes, key=qualified_name)
         ]
@@ -376,17 +408,24 @@ class Reach:
             return None
         return f"{module}:{name}"
 
-    def _all(self, values: Any) -> list[Any]:
-        return [
-            self.reference(value, f"a default or bound argument ({value!r:.40})")
-            for value in values
-        ]
 
-    def _named(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        return {
-            name: self.reference(value, f"the default or bound argument {name!r}")
-            for name, value in sorted(values.items())
-        }
+def _defaults(function: FunctionType) -> Iterator[tuple[str, Any]]:
+    """The parameters that have a default, with it."""
+    positional = function.__code__.co_varnames[: function.__code__.co_argcount]
+    defaults = function.__defaults__ or ()
+    yield from zip(positional[len(positional) - len(defaults) :], defaults, strict=True)
+    yield from (function.__kwdefaults__ or {}).items()
+
+
+@functools.cache
+def _advise(place: str, size: int) -> None:
+    """Say once what a large global costs."""
+    warn(
+        LargeGlobalWarning(
+            f"{place} has {size / 1e6:.3g} MB, and since it can change, all of it is looked at in"
+            " every call. Pass it as an argument instead"
+        )
+    )
 
 
 def _field(field: Any, reach: Reach) -> Any:

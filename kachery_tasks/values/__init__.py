@@ -1,12 +1,25 @@
 """Values and their canonical encoding (docs/formats/value.md).
 
-encode(value) -> Encoded        the bytes, the large buffers beside them, the address
-decode(data, load) -> value     the way back
-register(type, ...)             an encoding for a type of your own
+encode(value) -> Encoded            the bytes, the large buffers beside them, the address
+encode_result(value, job) -> ...    the same for a result, which may be opaque
+decode(data, load) -> value         the way back
+register(type, ...)                 an encoding for a type of your own
 """
 
 from .decoding import decode
-from .encoding import Encoded, Encoder, encode
+from .encoding import Encoded, Encoder, encode, encode_result
+from .opaque import Made, remember
 from .registry import Buffer, Fields, register
 
-__all__ = ["Buffer", "Encoded", "Encoder", "Fields", "decode", "encode", "register"]
+__all__ = [
+    "Buffer",
+    "Encoded",
+    "Encoder",
+    "Fields",
+    "Made",
+    "decode",
+    "encode",
+    "encode_result",
+    "register",
+    "remember",
+]

@@ -7,7 +7,7 @@ imported, called or unpickled because the data says so.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgpack
 
@@ -16,25 +16,38 @@ from kachery_store.errors import KacheryError
 from ..errors import CannotDecode
 from . import ext
 from .encoding import PREFIX
+from .opaque import Made
 from .registry import codec_named
 
 LoadBlob = Callable[[bytes, int], memoryview]  # digest, size -> private writable memory
+LoadOpaque = Callable[[Made], Any]
 
 
-def decode(data: bytes, load_blob: LoadBlob) -> Any:
-    """The value of an encoding. `load_blob` gives checked memory for a digest and a size.
+class _Loaders(NamedTuple):
+    blob: LoadBlob
+    opaque: LoadOpaque
 
-    Raises CannotDecode for bytes that are no encoding and for types that this program does not have,
-    and whatever `load_blob` raises.
+
+def no_opaques(made: Made) -> Any:
+    """Refuses opaque values, where none can be."""
+    raise CannotDecode(f"an opaque value that job {made.job_id} made is not at hand")
+
+
+def decode(data: bytes, load_blob: LoadBlob, load_opaque: LoadOpaque = no_opaques) -> Any:
+    """The value of an encoding.
+
+    `load_blob` gives checked memory for a digest and a size, `load_opaque` what a job made that has no
+    encoding. Raises CannotDecode for bytes that are no encoding and for types that this program does
+    not have, and whatever the two raise.
     """
     if not data.startswith(PREFIX):
         raise CannotDecode("these bytes are not an encoded value (or of a later format)")
-    return _unpack(memoryview(data)[len(PREFIX) :], load_blob)
+    return _unpack(memoryview(data)[len(PREFIX) :], _Loaders(load_blob, load_opaque))
 
 
-def _unpack(data: bytes | memoryview, load_blob: LoadBlob) -> Any:
+def _unpack(data: bytes | memoryview, load: _Loaders) -> Any:
     def extension(code: int, payload: bytes) -> Any:
-        return _extension(code, payload, load_blob)
+        return _extension(code, payload, load)
 
     try:
         return msgpack.unpackb(
@@ -49,15 +62,15 @@ def _unpack(data: bytes | memoryview, load_blob: LoadBlob) -> Any:
         raise CannotDecode(f"these bytes are not an encoded value: {error}") from error
 
 
-def _extension(code: int, payload: bytes, load_blob: LoadBlob) -> Any:
+def _extension(code: int, payload: bytes, load: _Loaders) -> Any:
     if code == ext.INTEGER:
         return int.from_bytes(payload, "big", signed=True)
     if code in (ext.BYTES_BLOB, ext.BUFFER_BLOB):
-        memory = load_blob(payload[:32], int.from_bytes(payload[32:], "big"))
+        memory = load.blob(payload[:32], int.from_bytes(payload[32:], "big"))
         return memory if code == ext.BUFFER_BLOB else bytes(memory)
     if code not in (ext.TUPLE, ext.SET, ext.FROZENSET, ext.TYPED):
         raise CannotDecode(f"the extension code {code} is not known to this kachery")
-    items = _unpack(payload, load_blob)
+    items = _unpack(payload, load)
     if type(items) is not list:
         raise CannotDecode("an extension does not hold a list")
     if code == ext.TUPLE:
@@ -66,7 +79,13 @@ def _extension(code: int, payload: bytes, load_blob: LoadBlob) -> Any:
         return set(items)
     if code == ext.FROZENSET:
         return frozenset(items)
+    return _typed(items, load)
+
+
+def _typed(items: list[Any], load: _Loaders) -> Any:
     name, *parts = items
+    if name == "opaque":
+        return load.opaque(Made._make(parts))
     codec = codec_named(name)
     try:
         return codec.decode(*parts)

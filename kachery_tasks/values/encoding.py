@@ -6,7 +6,7 @@ buffers become blobs of their own and an error can name the place.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from kachery_store.digest import blake3_bytes
 
 from ..errors import CannotEncode
 from . import ext
+from .opaque import Made, Opaque, pickled, recall
 from .registry import Buffer, Codec, Fields, codec_of
 
 PREFIX = (
@@ -43,7 +44,7 @@ class Encoded(NamedTuple):
 
     `address` is the 32-byte digest of the encoding: the number that names the value everywhere.
     `classes` are the classes of the program whose instances are in it, `callables` the functions and
-    the like, which cannot be decoded.
+    the like, which cannot be decoded, `opaques` what is known by the job that made it.
     """
 
     data: bytes
@@ -51,11 +52,13 @@ class Encoded(NamedTuple):
     blobs: list[Blob]
     classes: set[type]
     callables: list[Any]
+    opaques: list[Opaque]
 
     @property
     def size(self) -> int:
-        """Bytes of the encoding and of its blobs."""
-        return len(self.data) + sum(blob.memory.nbytes for blob in self.blobs)
+        """Bytes of the encoding, of its blobs and pickles."""
+        blobs = sum(blob.memory.nbytes for blob in self.blobs)
+        return len(self.data) + blobs + sum(len(one.pickled) for one in self.opaques)
 
 
 def encode(value: Any) -> Encoded:
@@ -63,15 +66,32 @@ def encode(value: Any) -> Encoded:
     return Encoder().encode(value)
 
 
+def encode_result(value: Any, maker: str, *, pickling: bool) -> Encoded:
+    """The encoding of the result of a job; `pickling` allows pickle for what has no encoding.
+
+    What is pickled is known by the job's id, `maker`, from now on. CannotEncode also for functions,
+    which cannot be decoded.
+    """
+    return Encoder(maker=maker).encode(value, pickling=pickling)
+
+
 class Encoder:
     """Encodes one value after the other.
 
     `special` gives, for exact types, functions from (value, encoder) to the bytes that stand for the
-    value; this is how a job stands for its result.
+    value; this is how a job stands for its result. `maker` is the id of the job whose result is
+    encoded.
     """
 
-    def __init__(self, special: dict[type, Callable[[Any, Encoder], bytes]] | None = None) -> None:
+    def __init__(
+        self,
+        special: dict[type, Callable[[Any, Encoder], bytes]] | None = None,
+        maker: str | None = None,
+    ) -> None:
         self.special = special or {}
+        self._maker = maker
+        self._pickling = False
+        self._opaques: dict[int, Opaque] = {}
         self._blobs: list[Blob] = []
         self._classes: set[type] = set()
         self._callables: list[Any] = []
@@ -83,9 +103,10 @@ class Encoder:
             strict_types=True, unicode_errors="surrogatepass", default=_large_integer
         )
 
-    def encode(self, value: Any) -> Encoded:
-        """Encode one value."""
+    def encode(self, value: Any, *, pickling: bool = False) -> Encoded:
+        """Encode one value; with `pickling`, also what only pickle can represent."""
         self._blobs, self._classes, self._callables = [], set(), []
+        self._opaques, self._pickling = {}, pickling
         self._packed, self._containers = None, 0
         try:
             data = PREFIX + self.pack(value)
@@ -93,7 +114,9 @@ class Encoder:
             raise CannotEncode("it is nested too deeply for this Python's stack") from None
         if len(data) > MAX_SIZE:
             raise _too_large()
-        return Encoded(data, blake3_bytes(data), self._blobs, self._classes, self._callables)
+        opaques = list(self._opaques.values())
+        address = blake3_bytes(data)
+        return Encoded(data, address, self._blobs, self._classes, self._callables, opaques)
 
     def pack(self, value: Any) -> bytes:
         """The encoding of a value inside another one (without the prefix)."""
@@ -145,11 +168,29 @@ class Encoder:
             return self.extension(ext.FROZENSET, self._pack_unordered(value))
         codec = codec_of(kind)
         if codec is None:
-            raise CannotEncode(
-                f"values of type {kind.__module__}.{kind.__qualname__} have no encoding. Use what"
-                " it is made of instead, or give the type an encoding with kachery.register"
-            )
+            return self._pack_opaque(value)
+        if self._maker is not None and codec.name.startswith("code."):
+            if not self._pickling:
+                raise CannotEncode(
+                    "functions can be arguments, but not results (opaque='return' allows pickle)"
+                )
+            return self._pack_opaque(value)
         return self._pack_typed(value, codec)
+
+    def _pack_opaque(self, value: Any) -> bytes:
+        """What stands for a value that has no encoding, if anything may."""
+        opaque = self._opaques.get(id(value)) or recall(value)
+        if opaque is None:
+            if not self._pickling:
+                raise CannotEncode(_no_encoding(type(value)))
+            data = pickled(value)
+            if self._maker is None:
+                self._classes.add(type(value))
+                return self._typed("pickled", [data])
+            opaque = Opaque(value, Made(self._maker, len(self._opaques), blake3_bytes(data)), data)
+        self._opaques[id(value)] = opaque
+        self._classes.add(type(value))
+        return self._typed("opaque", opaque.made)
 
     def _pack_list(self, items: Any) -> bytes:
         pieces = [self._array(len(items))]
@@ -179,12 +220,14 @@ class Encoder:
         return self._array(len(packed)) + b"".join(packed)
 
     def _pack_typed(self, value: Any, codec: Codec) -> bytes:
-        parts = codec.encode(value)
-        pieces = [self._array(len(parts) + 1), self._msgpack(codec.name)]
         if codec.name.startswith(("class.", "registered.")):
             self._classes.add(value if isinstance(value, type) else type(value))
         elif codec.name.startswith("code."):
             self._callables.append(value)
+        return self._typed(codec.name, codec.encode(value))
+
+    def _typed(self, name: str, parts: Sequence[Any]) -> bytes:
+        pieces = [self._array(len(parts) + 1), self._msgpack(name)]
         pieces.extend(self.pack(part) for part in parts)
         return self.extension(ext.TYPED, b"".join(pieces))
 
@@ -249,6 +292,14 @@ def _large_integer(value: Any) -> msgpack.ExtType:
         raise CannotEncode(f"a {type(value).__name__} came in while it was encoded")
     size = value.bit_length() // 8 + 1
     return msgpack.ExtType(ext.INTEGER, value.to_bytes(size, "big", signed=True))
+
+
+def _no_encoding(kind: type) -> str:
+    return (
+        f"values of type {kind.__module__}.{kind.__qualname__} have no encoding. Use what it is made"
+        " of instead, give the type an encoding with kachery.register, or allow pickle for it with"
+        " opaque=(...)"
+    )
 
 
 def _short(name: Any) -> str:

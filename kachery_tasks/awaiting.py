@@ -1,0 +1,51 @@
+"""Async functions: their results where nothing is awaited, and threads for those who await."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from contextvars import copy_context
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def completed(coroutine: Coroutine[Any, Any, T]) -> T:
+    """The result of a coroutine, run in an event loop of its own."""
+    import asyncio
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(coroutine)
+    return _started(lambda: asyncio.run(coroutine)).result()  # this thread's loop is busy with us
+
+
+async def in_thread(function: Callable[[], T]) -> T:
+    """The result of a function that runs in a thread of its own, in a copy of this context.
+
+    Not in a pool, whose places could all be taken by those who wait for each other.
+    """
+    import asyncio
+
+    return await asyncio.wrap_future(_started(function))
+
+
+def _started(function: Callable[[], T]) -> Future[T]:
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            result = function()
+        except BaseException as error:  # noqa: BLE001 - it is the caller's
+            with suppress(InvalidStateError):  # nobody waits any more
+                future.set_exception(error)
+        else:
+            with suppress(InvalidStateError):
+                future.set_result(result)
+
+    context = copy_context()
+    threading.Thread(target=context.run, args=(run,), name="kachery-async", daemon=True).start()
+    return future

@@ -1,0 +1,140 @@
+"""Running a task again to see whether it gives the same result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from kachery_store import Store
+
+from .binding import Arguments
+from .cache import load, lookup, ran, run_job
+from .commit import keep_differing
+from .definition import Definition
+from .errors import CannotDecode, CannotEncode, NotReproducible
+from .identity import addresses_of, job_id
+from .record import Record
+from .summary import summary_of, type_name
+from .values import encode
+
+_SHOWN = 5  # places
+
+
+@dataclass(frozen=True, repr=False)
+class Reproduction:
+    """What came of running a job again; true when the result was the same.
+
+    `record` is the stored one, `again` that of the second run. `differences` are places in the result
+    with what was there before and what came now.
+    """
+
+    same: bool
+    record: Record
+    again: Record
+    differences: list[str]
+
+    def __bool__(self) -> bool:
+        return self.same
+
+    def __repr__(self) -> str:
+        job = f"{self.record.task} (job {self.record.job_id})"
+        if self.same:
+            return f"same: {job} gave the result {self.record.result.address.hex()[:12]} again"
+        return "\n".join(
+            [
+                f"different: {job} gave another result than at first; the first one stays",
+                *(f"  {place}" for place in self.differences),
+            ]
+        )
+
+
+def reproduce(
+    store: Store, definition: Definition, arguments: Arguments, *, strict: bool
+) -> Reproduction:
+    """Run a job again and compare; what has never run is run, and stored, first.
+
+    Another result is noted in the store. Raises what the function raises, NotReproducible when a
+    result cannot be stored and so cannot be compared.
+    """
+    addresses = addresses_of(definition, arguments)
+    id = job_id(definition, addresses.of, addresses.classes)
+    record = lookup(store, id)
+    if record is None:
+        outcome = run_job(store, id, definition, arguments, addresses, strict=strict)
+        record = outcome.record
+        if record is None:
+            raise NotReproducible(str(outcome.warning))
+        addresses = addresses_of(definition, arguments)
+    again = ran(id, definition, arguments, addresses, strict=strict)
+    if again.record is None:
+        raise NotReproducible(str(again.warning))
+    if again.record.result.address == record.result.address:
+        return Reproduction(same=True, record=record, again=again.record, differences=[])
+    keep_differing(store, again.record)
+    places = _places(store, record, again.value)
+    return Reproduction(same=False, record=record, again=again.record, differences=places)
+
+
+def _places(store: Store, record: Record, value: Any) -> list[str]:
+    try:
+        stored = load(store, record)
+    except CannotDecode as error:
+        return [f"the first result cannot be decoded here: {error}"]
+    found: list[str] = []
+    for place in _differing("result", stored, value):
+        if len(found) == _SHOWN:
+            return [*found, "..."]
+        found.append(place)
+    return found
+
+
+def _differing(place: str, first: Any, second: Any) -> Iterator[str]:
+    """The places in two values that differ."""
+    if _same(first, second):
+        return
+    members = _members(first), _members(second)
+    if type(first) is not type(second) or members[0] is None or members[1] is None:
+        yield _both(place, first, second)
+    elif list(members[0]) != list(members[1]):
+        lengths = f"{len(members[0])} at first, {len(members[1])} now"
+        yield f"{place}: {type_name(first)} of {lengths}, or with other keys"
+    else:
+        for name, member in members[0].items():
+            yield from _differing(f"{place}{name}", member, members[1][name])
+
+
+def _same(first: Any, second: Any) -> bool:
+    try:
+        return encode(first).address == encode(second).address
+    except CannotEncode:
+        return False  # an opaque part: as a whole it was not the same
+
+
+def _members(value: Any) -> dict[str, Any] | None:
+    """What a value is made of, each with how a program would get it; None for what has no parts."""
+    if isinstance(value, list | tuple):
+        return {f"[{position}]": member for position, member in enumerate(value)}
+    if isinstance(value, dict):
+        return {f"[{name!r}]": member for name, member in value.items()}
+    if type(value).__module__.partition(".")[0] == "pandas" and hasattr(value, "columns"):
+        return {f"[{name!r}]": value.iloc[:, i] for i, name in enumerate(value.columns)}
+    state = getattr(value, "__dict__", None)
+    if state and type(value).__module__.partition(".")[0] not in ("numpy", "pandas"):
+        return {f".{name}": member for name, member in state.items()}
+    return None
+
+
+def _both(place: str, first: Any, second: Any) -> str:
+    before, now = summary_of(first), summary_of(second)
+    if before != now:
+        return f"{place}: {before} at first, {now} now"
+    return f"{place}: {before}, other content{_count(first, second)}"
+
+
+def _count(first: Any, second: Any) -> str:
+    """How many elements of two arrays differ."""
+    if type_name(first) != "numpy.ndarray" or first.dtype.hasobject:
+        return ""
+    differing = int((first != second).sum())
+    return f" ({differing:,} of {first.size:,} elements differ)"
