@@ -33,6 +33,7 @@ from .graph import inputs_first
 from .job import Job, replaced
 from .kept_code import keep_code, kept_code
 from .names import find_class, main_known_as, main_name
+from .project import Rule, rule, rule_known
 from .record import Record
 from .settings import Settings, applied
 
@@ -42,7 +43,8 @@ class Order:
     """What a worker is told about one job.
 
     The code: `definition` pickled, `by_value` or as a reference to its module; `fingerprint` and
-    `syntax` as the client has them; `main`, the name of the client's `__main__`. The arguments,
+    `syntax` as the client has them; `main`, the name of the client's `__main__`; `rule`, what counts
+    as the project there. The arguments,
     pickled, with Stands for jobs: `inputs` are the keys of those that run on the cluster, `known`
     the outcomes of others. `expected` is the job id, where it is known.
     """
@@ -53,6 +55,7 @@ class Order:
     fingerprint: str
     syntax: dict[str, str]
     main: str
+    rule: Rule
     arguments: bytes
     inputs: list[str]
     known: dict[str, Outcome]
@@ -142,6 +145,7 @@ class DaskExecutor:
             fingerprint=code.digest,
             syntax=_main_syntax(job),
             main=main_name(),
+            rule=rule(),
             arguments=cloudpickle.dumps(job.substituted(lambda one: Stand(one.key))),
             inputs=inputs,
             known=known,
@@ -273,7 +277,12 @@ def _cancel_remote(remote: Any, future: Future[Outcome]) -> None:
 def carry_out(order: Order, inputs: list[Outcome]) -> Outcome:
     """Do one job on a worker: check the code, get the inputs, look up or compute, commit."""
     settings = Settings(order.root, client=None, strict=order.strict)
-    with main_known_as(order.main), syntax_known(order.syntax), applied(settings):
+    with (
+        main_known_as(order.main),
+        rule_known(order.rule),
+        syntax_known(order.syntax),
+        applied(settings),
+    ):
         definition = _load_definition(order)
         _check_code(settings.store, definition, order)
         outcomes = {**order.known, **dict(zip(order.inputs, inputs, strict=True))}

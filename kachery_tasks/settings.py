@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
 from kachery_store import Store
 from kachery_store.store import default_root
+
+from .project import configure_rule, rule
 
 UNCHANGED: Any = object()  # for arguments that were not given
 AT_HAND: Any = object()  # the Dask client that the program has, if any
@@ -103,10 +105,29 @@ def applied(settings: Settings) -> Iterator[None]:
         _in_force.reset(reset)
 
 
-def configure(*, dir: Any = UNCHANGED, client: Any = UNCHANGED, strict: Any = UNCHANGED) -> None:
-    """Settings for the rest of the program; arguments as for `using`."""
+def configure(
+    *,
+    dir: Any = UNCHANGED,
+    client: Any = UNCHANGED,
+    strict: Any = UNCHANGED,
+    project: Iterable[str] | None = None,
+    installed: Iterable[str] | None = None,
+) -> None:
+    """Settings for the rest of the program; `dir`, `client` and `strict` as for `using`.
+
+    project: packages and modules whose code counts by content though they are installed. installed:
+    those that count by name only though they are not. Both replace what was configured before.
+    ValueError for what is no name of a module.
+    """
     global _configured
-    _configured = (_configured or _default()).changed(dir, client, strict)
+    if project is not None or installed is not None:
+        now = rule()
+        configure_rule(
+            now.project if project is None else project,
+            now.installed if installed is None else installed,
+        )
+    if any(given is not UNCHANGED for given in (dir, client, strict)):
+        _configured = (_configured or _default()).changed(dir, client, strict)
 
 
 def client_in_force(settings: Settings) -> Any:

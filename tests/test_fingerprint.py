@@ -4,6 +4,7 @@ import importlib
 import logging
 import subprocess
 import sys
+import warnings
 
 import pytest
 from conftest import run_python, write
@@ -257,18 +258,16 @@ def test_what_cannot_be_identified_is_refused_by_name(project):
     write(
         project / "refused.py",
         """
-        import sqlite3
-        CONNECTION = sqlite3.connect(":memory:")
+        CHUNKS = (n for n in range(3))
         def f(x):
-            return CONNECTION
+            return next(CHUNKS)
         """,
     )
     import refused
 
-    with pytest.raises(kachery.CannotFingerprint, match=r"'CONNECTION'.*f.*version="):
+    with pytest.raises(kachery.CannotFingerprint, match=r"'CHUNKS'.*f.*version="):
         kachery.task(refused.f)(1)
     assert kachery.task(version="1")(refused.f).job(1).id
-    refused.CONNECTION.close()
 
 
 def test_decorated_functions_are_followed(project):
@@ -345,6 +344,144 @@ def test_names_of_scripts_and_modules(project):
     )
     assert as_script.stdout == as_module.stdout == with_m.stdout
     assert as_script.stdout.startswith("script:f ")
+
+
+LIBRARIES = """
+import dataclasses, enum, functools, operator, struct, typing
+import attrs, pydantic
+
+def whole(x):
+    return int(x)
+
+@attrs.define
+class A:
+    x: int = attrs.field(default=1, validator=attrs.validators.instance_of(int), converter=whole)
+    y: list = attrs.field(factory=list)
+
+    @functools.cached_property
+    def cached(self):
+        return 5
+
+    def m(self):
+        return self.x
+
+class Sub(pydantic.BaseModel):
+    k: int = 1
+
+class M(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(frozen=True)
+    a: int = 1
+    c: typing.Annotated[int, pydantic.Field(gt=3)] = 5
+    s: typing.Optional[Sub] = None
+    _p: int = pydantic.PrivateAttr(3)
+
+    @pydantic.field_validator("a", mode="after")
+    @classmethod
+    def check(cls, v):
+        return v
+
+    @pydantic.computed_field
+    @property
+    def computed(self) -> int:
+        return 7
+
+class P:
+    def g(self, a, b):
+        return a
+
+    h = functools.partialmethod(g, 1)
+
+    @functools.singledispatchmethod
+    def sd(self, x):
+        return 1
+
+    @sd.register
+    def _(self, x: int):
+        return 2
+
+KEY = operator.itemgetter(1)
+HEADER = struct.Struct("<IH")
+ALIAS = list[int]
+OPTIONAL = typing.Optional[Sub]
+
+def f(x):
+    return A(), M(), P(), KEY, HEADER, ALIAS, OPTIONAL
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("default=1", "default=2"),
+        ("instance_of(int)", "instance_of(float)"),
+        ("return int(x)", "return int(x) + 1"),
+        ("attrs.define", "attrs.frozen"),
+        ("return 5", "return 6"),
+        ("return self.x", "return -self.x"),
+        ("k: int = 1", "k: int = 2"),
+        ("a: int = 1", "a: float = 1"),
+        ("gt=3", "gt=4"),
+        ("frozen=True", "frozen=False"),
+        ("PrivateAttr(3)", "PrivateAttr(4)"),
+        ('mode="after"', 'mode="before"'),
+        ("return v", "return v + 1"),
+        ("return 7", "return 8"),
+        ("partialmethod(g, 1)", "partialmethod(g, 2)"),
+        ("return a\n", "return b\n"),
+        ("return 1\n", "return 3\n"),
+        ("return 2\n", "return 3\n"),
+        ("x: int)", "x: float)"),
+        ("itemgetter(1)", "itemgetter(2)"),
+        ('"<IH"', '"<II"'),
+        ("ALIAS = list[int]", "ALIAS = list[float]"),
+        ("typing.Optional[Sub]\n\ndef", "typing.List[Sub]\n\ndef"),
+    ],
+)
+def test_what_libraries_make_of_classes_and_methods_counts(project, before, after):
+    assert before in LIBRARIES
+    same = fingerprint(project, LIBRARIES)
+    assert fingerprint(project, "# moved\n" + LIBRARIES) == same
+    assert fingerprint(project, LIBRARIES.replace(before, after)) != same
+
+
+def test_connections_and_clients_are_inert(project):
+    text = """
+        import sqlite3, socket, concurrent.futures, logging
+        class Log(logging.Logger):
+            pass
+        CONNECTION = sqlite3.connect(":memory:")
+        POOL = concurrent.futures.ThreadPoolExecutor(1)
+        log = Log("mine")
+        def f(x):
+            log.info(x)
+            return POOL, CONNECTION
+        """
+    write(project / "inert.py", text)
+    import inert
+
+    covered = kachery.task(inert.f).explain(1).coverage
+    assert [kind for _, kind in covered.inert] == [
+        "sqlite3.Connection",
+        "concurrent.futures.thread.ThreadPoolExecutor",
+        "inert.Log",
+    ]
+    inert.CONNECTION.close()
+
+
+def test_a_large_global_that_can_change_is_said_once(project):
+    write(
+        project / "large.py",
+        "import numpy as np\nTABLE = np.zeros(200_000)\ndef f(x):\n    return TABLE[x]\n",
+    )
+    import large
+
+    task = kachery.task(large.f)
+    with pytest.warns(kachery.LargeGlobalWarning, match=r"'TABLE'.*1.6 MB.*argument"):
+        task(1)
+    large.TABLE[1] = 5
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert task(1) == 5
 
 
 def test_loggers_are_inert():

@@ -63,13 +63,13 @@ def test_random_generators_know_their_children():
     assert again.spawn(1)[0].integers(10**9) == np.random.default_rng(5).spawn(1)[0].integers(10**9)
 
 
-@pytest.mark.parametrize("base", [collections.deque, dt.date, np.ndarray])
+@pytest.mark.parametrize("base", [dt.date, np.ndarray])
 def test_dataclasses_over_c_types_are_refused(base):
     @dataclasses.dataclass(eq=False, init=False)
     class Over(base):
         name: str = "r"
 
-    arguments = {collections.deque: ([1, 2],), dt.date: (2024, 1, 1), np.ndarray: (3,)}
+    arguments = {dt.date: (2024, 1, 1), np.ndarray: (3,)}
     with pytest.raises(CannotEncode):
         encode(Over(*arguments[base]))
 
@@ -84,8 +84,9 @@ def test_records_flags_frequencies_and_other_small_print():
     assert encode(frame).address != encode(strict).address
     assert not there_and_back(strict).flags.allows_duplicate_labels
     holidays = pd.offsets.CustomBusinessDay(holidays=["2024-01-02"])
-    with pytest.raises(CannotEncode, match="frequency"):
-        encode(pd.date_range("2024-01-01", periods=3, freq=holidays))
+    dates = pd.date_range("2024-01-01", periods=3, freq=holidays)
+    assert there_and_back(dates).freq == holidays
+    assert encode(dates).address != encode(pd.DatetimeIndex(dates, freq=None)).address
     stamp = pd.Timestamp("2024-01-01").replace(fold=1)
     assert there_and_back(stamp).fold == 1
     zone = dt.timezone(dt.timedelta(0), "UTC")

@@ -1,5 +1,7 @@
 """Functions as arguments: a callback is known by its code, defaults, closure and binding.
 
+So is a module: an installed one by its name, one of the project by all that is in it.
+
 The encoding goes one way: there is no making a function from its fingerprint, so functions are
 arguments and not results.
 """
@@ -7,6 +9,7 @@ arguments and not results.
 from __future__ import annotations
 
 import functools
+import operator
 import types
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -22,7 +25,11 @@ _KINDS = (
     types.MethodType,
     types.MethodDescriptorType,
     types.WrapperDescriptorType,
+    types.ModuleType,
     functools.partial,
+    operator.attrgetter,
+    operator.itemgetter,
+    operator.methodcaller,
 )
 
 _of_functions: WeakKeyDictionary[types.FunctionType, Fingerprint] = WeakKeyDictionary()

@@ -12,6 +12,7 @@ from types import CellType, FunctionType
 from typing import Any
 
 from ..errors import CannotEncode
+from ..project import rule
 
 MISSING: Any = object()
 
@@ -19,9 +20,10 @@ MISSING: Any = object()
 class Guards:
     """All that has to be as it was for a fingerprint to hold."""
 
-    __slots__ = ("_cells", "_classes", "_contents", "_functions", "_names")
+    __slots__ = ("_cells", "_classes", "_contents", "_functions", "_names", "_rule")
 
     def __init__(self) -> None:
+        self._rule = rule()
         self._names: list[tuple[Mapping[str, Any], str, Any]] = []
         self._cells: list[tuple[CellType, Any]] = []
         self._functions: list[tuple[FunctionType, Any, Any, Any, tuple[Any, ...]]] = []
@@ -63,6 +65,9 @@ class Guards:
 
     def hold(self) -> bool:
         """Whether everything is as it was."""
+        return rule() == self._rule and self._names_hold() and self._contents_hold()
+
+    def _names_hold(self) -> bool:
         for namespace, name, found in self._names:
             if namespace.get(name, MISSING) is not found:
                 return False
@@ -77,9 +82,11 @@ class Guards:
                 or not _same(tuple(function.__dict__.values()), attributes)
             ):
                 return False
-        for cls, attributes in self._classes:
-            if not _same(tuple(cls.__dict__.values()), attributes):
-                return False
+        return all(
+            _same(tuple(cls.__dict__.values()), attributes) for cls, attributes in self._classes
+        )
+
+    def _contents_hold(self) -> bool:
         try:
             return all(content_of(value) == was for value, content_of, was in self._contents)
         except CannotEncode:

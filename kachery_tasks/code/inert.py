@@ -7,32 +7,63 @@ from typing import Any
 
 from ..project import is_installed_file
 
-# Types whose instances do not affect results: they log, lock, show progress, or remember.
-INERT = frozenset(
+# Types whose instances, and those of their subclasses, do not affect results: they log, lock, show
+# progress, hold a connection, or remember.
+_INERT = frozenset(
     (
+        "_asyncio.Future",
+        "_contextvars.ContextVar",
+        "_io.BufferedRandom",
+        "_io.BufferedReader",
+        "_io.BufferedWriter",
+        "_io.FileIO",
         "_io.TextIOWrapper",
         "_thread.RLock",
         "_thread._local",
         "_thread.lock",
-        "concurrent.futures.process.ProcessPoolExecutor",
-        "concurrent.futures.thread.ThreadPoolExecutor",
-        "_contextvars.ContextVar",
+        "asyncio.locks.Event",
+        "asyncio.locks.Lock",
+        "asyncio.locks.Semaphore",
+        "asyncio.queues.Queue",
+        "_queue.SimpleQueue",
+        "concurrent.futures._base.Executor",
+        "diskcache.core.Cache",
         "distributed.client.Client",
-        "logging.Logger",
+        "fsspec.spec.AbstractFileSystem",
+        "http.client.HTTPConnection",
+        "httpx.Client",
+        "joblib.memory.Memory",
+        "joblib.parallel.Parallel",
+        "logging.Filterer",
         "logging.LoggerAdapter",
-        "logging.RootLogger",
+        "multiprocessing.pool.Pool",
+        "multiprocessing.synchronize.SemLock",
+        "psycopg.Connection",
+        "queue.Queue",
+        "requests.sessions.Session",
         "rich.console.Console",
-        "threading.BoundedSemaphore",
+        "_socket.socket",
+        "sqlalchemy.engine.base.Engine",
+        "sqlite3.Connection",
+        "threading.Barrier",
         "threading.Condition",
         "threading.Event",
         "threading.Semaphore",
+        "threading.Thread",
         "tqdm.std.tqdm",
+        "urllib3.poolmanager.PoolManager",
         "weakref.ReferenceType",
         "weakref.WeakKeyDictionary",
         "weakref.WeakSet",
         "weakref.WeakValueDictionary",
     )
 )
+
+
+def is_inert(kind: type) -> bool:
+    """Whether instances of a type do not affect results."""
+    return any(f"{base.__module__}.{base.__qualname__}" in _INERT for base in kind.__mro__)
+
 
 # Attributes of a class that say nothing about what it does, or that a look at it changes.
 _INCIDENTAL = frozenset(
@@ -46,10 +77,13 @@ _INCIDENTAL = frozenset(
         "__dict__",
         "__doc__",
         "__firstlineno__",
+        "__class_vars__",
         "__module__",
         "__orig_bases__",
         "__parameters__",
+        "__private_attributes__",
         "__qualname__",
+        "__signature__",
         "__slotnames__",
         "__static_attributes__",
         "__weakref__",
@@ -62,11 +96,15 @@ def is_incidental(name: str, value: Any) -> bool:
     """Whether an attribute of a class follows from the others, or says nothing of what it does."""
     if name in _INCIDENTAL or (name == "__hash__" and value is None):
         return True
+    if name.startswith("__pydantic_"):
+        return True  # made of the fields and decorators, which are described
     return isinstance(value, MemberDescriptorType | GetSetDescriptorType)
 
 
 def is_generated(cls: type, name: str, value: Any) -> bool:
-    """Whether dataclass or namedtuple wrote a method, from what is described beside it."""
+    """Whether dataclass, attrs or namedtuple wrote a method, from what is described beside it."""
+    if "__attrs_attrs__" in cls.__dict__:
+        return _is_made_by_attrs(name, value)
     if "__dataclass_params__" not in cls.__dict__ and "_field_defaults" not in cls.__dict__:
         return False
     code = getattr(getattr(value, "__wrapped__", value), "__code__", None)
@@ -75,6 +113,18 @@ def is_generated(cls: type, name: str, value: Any) -> bool:
     if name in _OF_NAMED_TUPLES or name == "__replace__":
         return is_installed_file(code.co_filename) or code.co_filename.startswith("<string")
     return name in _OF_DATACLASSES and code.co_filename == "<string>"
+
+
+def _is_made_by_attrs(name: str, value: Any) -> bool:
+    if name in ("__match_args__", "__slots__", "__attrs_own_setattr__"):
+        return True
+    code = getattr(value, "__code__", None)
+    if not isinstance(code, CodeType):
+        return False
+    if name == "__getattr__":
+        return False  # it has the functions of cached properties
+    made = code.co_filename.startswith("<attrs generated")
+    return made or (is_installed_file(code.co_filename) and name.startswith("__"))
 
 
 _OF_NAMED_TUPLES = frozenset(

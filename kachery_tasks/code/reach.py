@@ -30,11 +30,13 @@ from ..names import class_name, module_name, qualified_name
 from ..project import is_installed_file, is_project_module
 from ..summary import summary_of
 from ..values import encode
-from ..values.standard_types import is_plain_class, state_of
+from ..values.class_types import is_plain_class, state_of
+from .classes import describe_class
 from .digests import digest_of_code
 from .guards import MISSING, Guards
-from .inert import INERT, is_generated, is_incidental
+from .inert import is_inert
 from .references import ABOUT_THE_MODULE, Import, references_of
+from .wrappers import parts_of
 
 _BUILTINS = dict(vars(builtins))
 _WRAPPED = ("__wrapped__", "py_func", "pyfunc")  # of lru_cache, numba, np.vectorize
@@ -51,7 +53,7 @@ class Reach:
         self.main_syntax: dict[str, str] = {}  # bytecode -> syntax; see digest_of_code
         self.sources: dict[str, str] = {}  # digest of syntax -> source text
         self.summaries: dict[str, str] = {}  # address of a constant -> a few words
-        self._package = package
+        self.package = package
         self._positions: dict[int, int] = {}  # id -> position in nodes
         self._kept: list[Any] = []  # so that no id is used twice
         self._open: set[int] = set()  # containers that the walk is inside of
@@ -72,7 +74,7 @@ class Reach:
 
     def class_(self, cls: type) -> list[Any]:
         """The node of a class, which a decoder can find from now on."""
-        return self._node(cls, class_name(cls), lambda: self._describe_class(cls))
+        return self._node(cls, class_name(cls), lambda: describe_class(self, cls))
 
     def _node(self, thing: Any, name: str, describe: Callable[[], Any]) -> list[Any]:
         position = self._positions.get(id(thing))
@@ -143,7 +145,7 @@ class Reach:
 
     def _follow(self, value: Any, name: str, attributes: list[str], function: FunctionType) -> Any:
         while isinstance(value, ModuleType) and attributes:
-            if not is_project_module(value.__name__, self._package):
+            if not is_project_module(value.__name__, self.package):
                 return ["name", ".".join([f"{value.__name__}:{attributes[0]}", *attributes[1:]])]
             name, *attributes = attributes
             value = self._attribute_of_module(value, name)
@@ -161,10 +163,10 @@ class Reach:
             name = statement.absolute(package)
         except ImportError:
             return  # the import will fail in the same way when the function runs
-        if not _could_be_project(name, self._package):
+        if not _could_be_project(name, self.package):
             return
         module = _imported(name)
-        if module is None or not is_project_module(name, self._package):
+        if module is None or not is_project_module(name, self.package):
             return
         self.guards.name(sys.modules, name)
         if not statement.names:
@@ -185,50 +187,6 @@ class Reach:
                 described[name] = self.reference(value, f"{module.__name__}.{name}")
         return described
 
-    def _describe_class(self, cls: type) -> Any:
-        self.guards.type(cls)
-        described = {
-            name: self._attribute(cls, name, value)
-            for name, value in sorted(cls.__dict__.items())
-            if not is_incidental(name, value) and not is_generated(cls, name, value)
-        }
-        if issubclass(cls, enum.Enum):
-            described = self._describe_enum(cls, described)
-        if (parameters := cls.__dict__.get("__dataclass_params__")) is not None:
-            described["dataclass"] = [
-                getattr(parameters, name)
-                for name in ("init", "repr", "eq", "order", "unsafe_hash", "frozen")
-            ]
-        bases = [self.reference(base, f"a base of {cls.__name__}") for base in cls.__bases__]
-        if is_project_module(type(cls).__module__, self._package):
-            bases.append(self.reference(type(cls), f"the metaclass of {cls.__name__}"))
-        return {"bases": bases, "attributes": described}
-
-    def _describe_enum(self, cls: type[enum.Enum], described: dict[str, Any]) -> dict[str, Any]:
-        """What the user wrote; the rest is made by the standard library, in each version its own."""
-        members = {name: member.value for name, member in cls.__members__.items()}
-        own = {
-            name: reference
-            for name, reference in described.items()
-            if name not in members and (not name.startswith("_") or _has_node(reference))
-        }
-        boundary = getattr(cls, "_boundary_", None)
-        return {
-            **own,
-            "boundary": None if boundary is None else boundary.name,
-            "members": [
-                [name, self.reference(value, f"{cls.__name__}.{name}")]
-                for name, value in members.items()
-            ],
-        }
-
-    def _attribute(self, cls: type, name: str, value: Any) -> Any:
-        if issubclass(cls, enum.Enum) and (name in cls.__members__ or _is_sunder(name)):
-            return ["of the standard library"]
-        if name == "__dataclass_fields__":
-            return ["fields", [_field(field, self) for field in value.values()]]
-        return self.reference(value, f"{cls.__name__}.{name}")
-
     # References
 
     def reference(self, value: Any, place: str) -> Any:
@@ -238,7 +196,7 @@ class Reach:
         if isinstance(value, FunctionType):
             return self._function_reference(value)
         if isinstance(value, type):
-            if is_project_module(value.__module__, self._package):
+            if is_project_module(value.__module__, self.package):
                 return self.class_(value)
             return ["name", qualified_name(value)]
         if isinstance(value, ModuleType):
@@ -254,15 +212,13 @@ class Reach:
     def _module_reference(self, module: ModuleType) -> Any:
         """A module that is used as a whole: what is taken of it cannot be seen, so all counts."""
         name = module_name(module.__name__)
-        if not is_project_module(module.__name__, self._package):
+        if not is_project_module(module.__name__, self.package):
             return ["name", name]
         return self._node(module, name, lambda: self._describe_module(module))
 
     def _function_reference(self, function: FunctionType) -> Any:
-        module = function.__globals__.get("__name__", function.__module__)
-        if is_project_module(module, self._package) and not is_installed_file(
-            function.__code__.co_filename
-        ):
+        module = function.__globals__.get("__name__") or function.__module__ or ""
+        if is_project_module(module, self.package):
             return self.function(function)
         # An installed function may wrap one of the project: a decorator's closure holds it.
         closure = [self._of_installed(cell) for cell in function.__closure__ or ()]
@@ -272,9 +228,13 @@ class Reach:
         """What an installed function's closure holds: functions and parameters, but not its state."""
         value = self.guards.cell(cell)
         if isinstance(value, dict):  # such as the implementations of functools.singledispatch
-            self._kept.append(list(value.values()))
+            self._kept.append(list(value.items()))
             self.guards.content(value, _identities(value), _identities)
-            return [self._of_closure(member) for member in value.values() if callable(member)]
+            return [
+                [self._of_closure(name), self._of_closure(member)]
+                for name, member in value.items()
+                if callable(member)
+            ]
         return self._of_closure(value)
 
     def _of_closure(self, value: Any) -> Any:
@@ -286,34 +246,12 @@ class Reach:
         return ["unidentified", qualified_name(type(value))]
 
     def _wrapped_reference(self, value: Any, place: str) -> Any:
-        if isinstance(value, functools.partial):
-            return [
-                "partial",
-                self.reference(value.func, place),
-                [self.reference(one, f"an argument of the partial {place}") for one in value.args],
-                {
-                    name: self.reference(one, f"the argument {name!r} of the partial {place}")
-                    for name, one in sorted(value.keywords.items())
-                },
-            ]
-        if isinstance(value, types.MethodType):
-            return [
-                "method",
-                self.reference(value.__func__, place),
-                self.reference(value.__self__, place),
-            ]
         if isinstance(value, types.BuiltinMethodType) and self._installed_name(value) is None:
             return ["method", value.__name__, self.reference(value.__self__, place)]
-        if isinstance(value, staticmethod | classmethod):
-            return [type(value).__name__, self.reference(value.__func__, place)]
-        if isinstance(value, property):
-            return [
-                "property",
-                *(self.reference(f, place) for f in (value.fget, value.fset, value.fdel)),
-            ]
-        if isinstance(value, functools.cached_property):
-            return ["cached_property", self.reference(value.func, place)]
-        if is_project_module(type(value).__module__, self._package):
+        if (wrapper := parts_of(value)) is not None:
+            name, parts = wrapper
+            return [name, *(self._part(part, place) for part in parts)]
+        if is_project_module(type(value).__module__, self.package):
             return self._value_reference(value, place)
         for attribute in _WRAPPED:
             wrapped = getattr(value, attribute, None)
@@ -321,9 +259,20 @@ class Reach:
                 return ["wrapped", qualified_name(type(value)), self.reference(wrapped, place)]
         return self._value_reference(value, place)
 
+    def _part(self, part: Any, place: str) -> Any:
+        """A part of a wrapper; several parts are in a list or a dict."""
+        if type(part) is list:
+            return [self.reference(one, f"something in {place}") for one in part]
+        if type(part) is dict:
+            return {
+                name: self.reference(one, f"{name!r} in {place}")
+                for name, one in sorted(part.items())
+            }
+        return self.reference(part, place)
+
     def _value_reference(self, value: Any, place: str) -> Any:
         kind = f"{type(value).__module__}.{type(value).__qualname__}"
-        if kind in INERT:
+        if is_inert(type(value)):
             return ["inert", kind]
         if (name := self._installed_name(value)) is not None:
             return ["name", name]
@@ -332,7 +281,7 @@ class Reach:
         except CannotEncode as error:
             if type(value) in (list, tuple, dict):
                 return self._members_reference(value, place)
-            if is_project_module(type(value).__module__, self._package) and is_plain_class(
+            if is_project_module(type(value).__module__, self.package) and is_plain_class(
                 type(value)
             ):
                 return self._instance_reference(value, place)
@@ -404,7 +353,7 @@ class Reach:
             module = "numpy"  # its ufuncs do not tell
         if not isinstance(module, str) or not isinstance(name, str):
             return None
-        if is_project_module(module, self._package) or not _is_found(value, module, name):
+        if is_project_module(module, self.package) or not _is_found(value, module, name):
             return None
         return f"{module}:{name}"
 
@@ -428,21 +377,6 @@ def _advise(place: str, size: int) -> None:
     )
 
 
-def _field(field: Any, reach: Reach) -> Any:
-    """What a dataclass makes of one of its fields, without its type."""
-    default, factory = field.default, field.default_factory
-    return [
-        field.name,
-        [field.init, field.repr, field.hash, field.compare, field.kw_only is True],
-        str(getattr(field._field_type, "name", None)),  # noqa: SLF001 - ClassVar or InitVar
-        reach.reference(dict(field.metadata), f"the metadata of field {field.name!r}"),
-        *(
-            ["missing"] if _is_missing(value) else reach.reference(value, f"field {field.name!r}")
-            for value in (default, factory)
-        ),
-    ]
-
-
 def _identities(value: Any) -> bytes:
     """What tells whether a container still holds the same objects."""
     members = [*value, *value.values()] if isinstance(value, dict) else value
@@ -457,22 +391,6 @@ def _is_found(value: Any, module: str, name: str) -> bool:
     if isinstance(value, types.BuiltinMethodType):  # made anew each time it is looked up
         return bool(found == value)
     return found is value or type(value).__module__ == "typing"
-
-
-def _is_missing(default: Any) -> bool:
-    # cloudpickle makes a copy of dataclasses.MISSING, so it is known by its type's name
-    return type(default).__name__ == "_MISSING_TYPE"
-
-
-def _is_sunder(name: str) -> bool:
-    functions = ("_missing_", "_generate_next_value_")
-    return name[0] == name[-1] == "_" != name[1] and name not in functions
-
-
-def _has_node(reference: Any) -> bool:
-    return isinstance(reference, list) and (
-        reference[:1] == ["node"] or any(map(_has_node, reference))
-    )
 
 
 def _is_immutable(value: Any) -> bool:

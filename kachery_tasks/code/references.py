@@ -45,39 +45,46 @@ def references_of(code: CodeType) -> References:
     """All references of a code object and of the code nested in it, in a fixed order."""
     chains: set[tuple[str, ...]] = set()
     imports: set[Import] = set()
-    for one in _nested(code):
-        _collect(one, chains, imports)
+    codes = [code]
+    while codes:
+        instructions = _instructions(codes.pop())
+        chains.update(_chains(instructions))
+        imports.update(_imports(instructions))
+        codes += _nested(instructions)
     return References(tuple(sorted(chains)), tuple(sorted(imports)))
 
 
-def _nested(code: CodeType) -> Iterator[CodeType]:
-    yield code
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _nested(constant)
+def _instructions(code: CodeType) -> list[dis.Instruction]:
+    return [i for i in dis.get_instructions(code) if i.opname != "EXTENDED_ARG"]
 
 
-def _collect(code: CodeType, chains: set[tuple[str, ...]], imports: set[Import]) -> None:
+def _chains(instructions: list[dis.Instruction]) -> Iterator[tuple[str, ...]]:
     chain: tuple[str, ...] = ()
-    constants: list[object] = []  # the last two loaded: level and names of an import
-    for instruction in dis.get_instructions(code):
+    for instruction in instructions:
         name = instruction.opname
-        if name == "EXTENDED_ARG":
-            continue
         if chain and name in ("LOAD_ATTR", "LOAD_METHOD"):
             chain = (*chain, instruction.argval)
             continue
         if chain:
-            chains.add(chain)
-            chain = ()
-        if name in _LOADS and instruction.argval not in ABOUT_THE_MODULE:
-            chain = (instruction.argval,)
-        elif name == "LOAD_CONST":
+            yield chain
+        load = name in _LOADS and instruction.argval not in ABOUT_THE_MODULE
+        chain = (instruction.argval,) if load else ()
+
+
+def _imports(instructions: list[dis.Instruction]) -> Iterator[Import]:
+    constants: list[object] = []  # the last two loaded: level and names of an import
+    for instruction in instructions:
+        if instruction.opname == "LOAD_CONST":
             constants = [*constants[-1:], instruction.argval]
-        elif name == "IMPORT_NAME" and len(constants) == 2:
+        elif instruction.opname == "IMPORT_NAME" and len(constants) == 2:
             level, names = constants
             if isinstance(level, int):
                 imported = tuple(map(str, names)) if isinstance(names, tuple) else ()
-                imports.add(Import(instruction.argval, level, imported))
-    if chain:
-        chains.add(chain)
+                yield Import(instruction.argval, level, imported)
+
+
+def _nested(instructions: list[dis.Instruction]) -> Iterator[CodeType]:
+    # Not all of co_consts: Python 3.11 keeps there what follows a return, say.
+    for instruction in instructions:
+        if instruction.opname == "LOAD_CONST" and isinstance(instruction.argval, CodeType):
+            yield instruction.argval

@@ -5,10 +5,15 @@ if that gives the code that runs.
 """
 
 from __future__ import annotations
+import __future__
 
 import ast
+import dis
 import inspect
+import itertools
 import linecache
+import sys
+import warnings
 from collections.abc import Iterator
 from types import CodeType
 from typing import Any
@@ -16,8 +21,10 @@ from typing import Any
 from .syntax import Function
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
-
-_Position = tuple[int | None, int | None, int | None, int | None]
+_APART = 1_000_000  # lines; more than any file has
+# What a class made by attrs was compiled in: annotations are not looked at anyway.
+_INCIDENTAL_FLAGS = inspect.CO_NESTED | __future__.annotations.compiler_flag
+_OF_CLASS_BODIES = ("__firstlineno__", "__static_attributes__")
 
 
 class _File:
@@ -25,32 +32,66 @@ class _File:
 
     def __init__(self, text: str, filename: str) -> None:
         self.text = text
-        tree = ast.parse(text)
-        self._nodes: dict[tuple[str, int], list[Function]] = {}
-        for node in ast.walk(tree):
-            if isinstance(node, _FUNCTIONS):
-                self._nodes.setdefault((_code_name(node), _first_line(node)), []).append(node)
-        module = compile(tree, filename, "exec", dont_inherit=True)
-        self._codes: dict[str, list[CodeType]] = {}
-        for code in _all_codes(module):
-            self._codes.setdefault(code.co_qualname, []).append(code)
+        self._filename = filename
+        tree = ast.parse(text, filename)
+        self._nodes = _by_line(tree)
+        self._codes = _compiled(tree, filename)
+        self._apart: dict[str, list[CodeType]] = {}
 
     def find(self, live: CodeType) -> Function | None:
         """The syntax tree of the code that runs, if this text has it."""
         same = [c for c in self._codes.get(live.co_qualname, ()) if same_code(c, live)]
-        exact = [c for c in same if list(c.co_positions()) == list(live.co_positions())]
-        for code in exact or same:
-            return self._node_of(code)
+        here = [c for c in same if c.co_firstlineno == live.co_firstlineno]
+        for code in here or same:
+            nodes = self._nodes.get((code.co_name, code.co_firstlineno), [])
+            return nodes[0] if len(nodes) == 1 else self._among(nodes, code)
         return None
 
-    def _node_of(self, code: CodeType) -> Function | None:
-        nodes = self._nodes.get((code.co_name, code.co_firstlineno), [])
-        if len(nodes) <= 1:
-            return nodes[0] if nodes else None
-        around = [node for node in nodes if _spans(node, code)]
-        if len(around) > 1:  # code without positions of its own, such as that of `lambda: 1`
-            around = [node for node in around if _compiles_to(node, code)]
-        return min(around, key=_extent) if around else None
+    def _among(self, nodes: list[Function], code: CodeType) -> Function | None:
+        """Which of the lambdas on one line the code is; the first of those that do the same.
+
+        Positions do not tell on every Python: `lambda: 1` has none on 3.12.
+        """
+        if not self._apart:
+            self._apart = _compiled(_with_lambdas_apart(self.text), self._filename)
+        candidates = self._apart.get(code.co_qualname, ())
+        lines = {c.co_firstlineno for c in candidates if same_code(c, code)}
+        for number, node in enumerate(nodes):
+            if code.co_firstlineno + number * _APART in lines:
+                return node
+        return None
+
+
+def _by_line(tree: ast.Module) -> dict[tuple[str, int], list[Function]]:
+    nodes: dict[tuple[str, int], list[Function]] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, _FUNCTIONS):
+            nodes.setdefault((_code_name(node), _first_line(node)), []).append(node)
+    return nodes
+
+
+def _with_lambdas_apart(text: str) -> ast.Module:
+    """The tree, with the second lambda of each line far below its line, and so on."""
+    tree = ast.parse(text)
+    for (_, line), nodes in _by_line(tree).items():
+        if len(nodes) > 1:
+            for number, node in enumerate(nodes):  # an inner one comes after those around it
+                _move(node, number * _APART - (node.lineno - line))
+    return tree
+
+
+def _move(node: ast.AST, lines: int) -> None:
+    for part in ast.walk(node):
+        if isinstance(part, ast.expr | ast.arg | ast.keyword):
+            part.lineno += lines
+            part.end_lineno = (part.end_lineno or 0) + lines
+
+
+def _compiled(tree: ast.Module, filename: str) -> dict[str, list[CodeType]]:
+    codes: dict[str, list[CodeType]] = {}
+    for code in _all_codes(compile(tree, filename, "exec", dont_inherit=True)):
+        codes.setdefault(code.co_qualname, []).append(code)
+    return codes
 
 
 _files: dict[str, _File | None] = {}
@@ -59,25 +100,46 @@ _files: dict[str, _File | None] = {}
 def syntax_of(code: CodeType) -> Function | None:
     """The syntax tree that compiles to this code, or None when no source can be believed."""
     filename = code.co_filename
-    linecache.checkcache(filename)
-    text = "".join(linecache.getlines(filename))
+    text = _text_of(filename)
     if not text:
         return None
     known = _files.get(filename)
     if known is None or known.text != text:
+        known = _files[filename] = _read(text, filename)
+    return None if known is None else known.find(code)
+
+
+def _text_of(filename: str) -> str:
+    linecache.checkcache(filename)
+    lines = linecache.getlines(filename)
+    if not lines:  # perhaps a module in a zip file: its loader has the text
+        for module in list(sys.modules.values()):
+            namespace = getattr(module, "__dict__", {})
+            if namespace.get("__file__") == filename:
+                lines = linecache.getlines(filename, namespace)
+    return "".join(lines)
+
+
+def _read(text: str, filename: str) -> _File | None:
+    try:
+        return _File(text, filename)
+    except SyntaxError:  # or a warning about "\d", which Python's settings turn into an error
+        pass
+    except (ValueError, RecursionError):
+        return None
+    with warnings.catch_warnings():  # not at once: in threads, it can lose the program's settings
+        warnings.simplefilter("ignore")
         try:
-            known = _File(text, filename)
-        except (SyntaxError, ValueError):
+            return _File(text, filename)
+        except SyntaxError:
             return None
-        _files[filename] = known
-    return known.find(code)
 
 
 def same_code(a: CodeType, b: CodeType) -> bool:
     """Whether two code objects do the same, wherever they stand in a file."""
     return (
         a.co_code == b.co_code
-        and (a.co_flags ^ b.co_flags) & ~inspect.CO_NESTED == 0
+        and (a.co_flags ^ b.co_flags) & ~_INCIDENTAL_FLAGS == 0
         and a.co_names == b.co_names
         and a.co_varnames == b.co_varnames
         and a.co_freevars == b.co_freevars
@@ -87,8 +149,24 @@ def same_code(a: CodeType, b: CodeType) -> bool:
         and a.co_kwonlyargcount == b.co_kwonlyargcount
         and a.co_exceptiontable == b.co_exceptiontable
         and len(a.co_consts) == len(b.co_consts)
-        and all(map(_same_constant, a.co_consts, b.co_consts))
+        and all(map(_same_constant, _constants(a), _constants(b)))
     )
+
+
+def _constants(code: CodeType) -> list[Any]:
+    """The constants, without those that Python 3.13 has in the body of a class.
+
+    One is the line, the other one is in the order of a set, which differs between processes.
+    """
+    constants: list[Any] = list(code.co_consts)
+    if "__firstlineno__" in code.co_names:
+        steps = [i for i in dis.get_instructions(code) if i.opname != "EXTENDED_ARG"]
+        loaded = [step.arg for step in steps if step.opcode in dis.hasconst]
+        for load, store in itertools.pairwise(steps):
+            made = store.opname == "STORE_NAME" and store.argval in _OF_CLASS_BODIES
+            if made and load.arg is not None and loaded.count(load.arg) == 1:
+                constants[load.arg] = None
+    return constants
 
 
 def _same_constant(a: Any, b: Any) -> bool:
@@ -122,29 +200,3 @@ def _all_codes(code: CodeType) -> Iterator[CodeType]:
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             yield from _all_codes(constant)
-
-
-def _spans(node: Function, code: CodeType) -> bool:
-    """Whether all of the code's instructions come from inside the node's body."""
-    body = [node.body] if isinstance(node, ast.Lambda) else node.body
-    start = (body[0].lineno, body[0].col_offset)
-    end = (body[-1].end_lineno or 0, body[-1].end_col_offset or 0)
-    for line, end_line, column, end_column in code.co_positions():
-        if line is None or end_line is None or not column or not end_column:
-            continue  # instructions of the function as such have no column, or column 0
-        if (line, column) < start or (end_line, end_column) > end:
-            return False
-    return True
-
-
-def _compiles_to(node: Function, code: CodeType) -> bool:
-    """Whether a lambda that uses no variables around it gives this code."""
-    if not isinstance(node, ast.Lambda):
-        return False
-    alone = compile(ast.Expression(node), "", "eval", dont_inherit=True)
-    return any(isinstance(c, CodeType) and same_code(c, code) for c in alone.co_consts)
-
-
-def _extent(node: Function) -> tuple[int, int]:
-    lines = (node.end_lineno or 0) - node.lineno
-    return lines, (node.end_col_offset or 0) - node.col_offset

@@ -221,10 +221,18 @@ class Encoder:
 
     def _pack_typed(self, value: Any, codec: Codec) -> bytes:
         if codec.name.startswith(("class.", "registered.")):
-            self._classes.add(value if isinstance(value, type) else type(value))
+            self._classes.add(value if issubclass(type(value), type) else type(value))
         elif codec.name.startswith("code."):
             self._callables.append(value)
-        return self._typed(codec.name, codec.encode(value))
+        try:
+            parts = codec.encode(value)
+        except (CannotEncode, RecursionError):
+            raise
+        except Exception as error:  # a method of the user's own type, or too little memory
+            raise CannotEncode(
+                f"taking apart a {type(value).__qualname__} raised {type(error).__name__}: {error}"
+            ) from error
+        return self._typed(codec.name, parts)
 
     def _typed(self, name: str, parts: Sequence[Any]) -> bytes:
         pieces = [self._array(len(parts) + 1), self._msgpack(name)]

@@ -38,6 +38,10 @@ class Codec(NamedTuple):
 _LIBRARIES = {
     "numpy": "numpy_types",
     "pandas": "pandas_types",
+    "polars": "polars_types",
+    "pyarrow": "arrow_types",
+    "scipy": "scipy_types",
+    "xarray": "xarray_types",
     **dict.fromkeys(
         (
             "builtins",
@@ -50,11 +54,18 @@ _LIBRARIES = {
             "re",
             "uuid",
             "zoneinfo",
-            "types",
-            "class",
+            "argparse",
+            "array",
+            "ipaddress",
+            "string",
+            "struct",
+            "_struct",
         ),
         "standard_types",
     ),
+    "class": "class_types",
+    "types": "typing_types",
+    "typing": "typing_types",
 }
 
 _by_type: dict[type, Codec] = {}

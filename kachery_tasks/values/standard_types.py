@@ -1,17 +1,20 @@
-"""Encodings of the standard library's types, and of enums, dataclasses and named tuples."""
+"""Encodings of the standard library's types."""
 
 from __future__ import annotations
 
+import argparse
+import array
 import collections
-import dataclasses
 import datetime
 import decimal
-import enum
 import fractions
-import functools
+import ipaddress
 import pathlib
 import random
 import re
+import string
+import struct
+import sys
 import types
 import uuid
 import zoneinfo
@@ -19,9 +22,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..errors import CannotDecode, CannotEncode
-from ..names import class_name, find_class
-from ..project import is_project_module
-from .registry import Buffer, Codec, Fields, add_codec, add_fallback
+from .registry import Buffer, Codec, Fields, add_codec
 
 
 def _simple(kind: type, name: str, encode: Callable[[Any], Sequence[Any]]) -> None:
@@ -56,6 +57,16 @@ add_codec(
     ),
 )
 
+_simple(struct.Struct, "struct.Struct", lambda s: [s.format])
+_simple(string.Template, "string.Template", lambda t: [t.template])
+for _address_class in (
+    ipaddress.IPv4Address,
+    ipaddress.IPv6Address,
+    ipaddress.IPv4Network,
+    ipaddress.IPv6Network,
+):
+    _simple(_address_class, f"ipaddress.{_address_class.__name__}", lambda address: [str(address)])
+
 for _path_class in (
     pathlib.PurePosixPath,
     pathlib.PureWindowsPath,
@@ -81,6 +92,44 @@ def _with_attributes(value: Any, attributes: dict[str, Any]) -> Any:
     return value
 
 
+def _encode_array(values: array.array[Any]) -> list[Any]:
+    if values.typecode in "uw":
+        return [values.typecode, values.tounicode()]
+    numbers = values if sys.byteorder == "little" else _swapped(values)
+    return [values.typecode, values.itemsize, Buffer(memoryview(numbers).cast("B"))]
+
+
+def _decode_array(typecode: str, *parts: Any) -> array.array[Any]:
+    if len(parts) == 1:
+        return array.array(typecode, parts[0])
+    itemsize, content = parts
+    values = array.array(typecode, bytes(content))
+    if values.itemsize != itemsize:
+        raise CannotDecode(
+            f"an array of {itemsize}-byte {typecode!r} does not exist on this machine"
+        )
+    return values if sys.byteorder == "little" else _swapped(values)
+
+
+def _swapped(values: array.array[Any]) -> array.array[Any]:
+    copy = values[:]
+    copy.byteswap()
+    return copy
+
+
+add_codec(array.array, Codec("array.array", _encode_array, _decode_array))
+add_codec(
+    types.MappingProxyType,
+    Codec("builtins.mappingproxy", lambda m: [dict(m)], types.MappingProxyType),
+)
+add_codec(
+    argparse.Namespace,
+    Codec(
+        "argparse.Namespace",
+        lambda namespace: [Fields(vars(namespace))],
+        lambda fields: argparse.Namespace(**fields),
+    ),
+)
 _simple(collections.deque, "collections.deque", lambda d: [list(d), d.maxlen])
 add_codec(
     collections.OrderedDict,
@@ -148,141 +197,3 @@ def _decode_random(version: int, state: tuple[int, ...], gauss: float | None) ->
 
 
 add_codec(random.Random, Codec("random.Random", lambda r: list(r.getstate()), _decode_random))
-
-
-# Classes of the program's own. The encoding names the class; its code joins the job id.
-
-
-def _class(name: str) -> type:
-    found = find_class(name)
-    if found is None:
-        raise CannotDecode(f"the class {name} is not in this program: import its module first")
-    return found
-
-
-def _encode_enum(member: enum.Enum) -> list[Any]:
-    return [class_name(type(member)), member.name, member.value]
-
-
-def _decode_enum(cls: str, name: str | None, value: Any) -> Any:
-    kind = _class(cls)
-    if not issubclass(kind, enum.Enum):
-        raise CannotDecode(f"{cls} is no enum here")
-    if name is not None and name in kind.__members__:
-        return kind[name]
-    try:
-        return kind(value)  # a combination of flags
-    except ValueError as error:
-        raise CannotDecode(f"{cls} has no member {name} ({value!r}) here") from error
-
-
-def is_plain_class(kind: type) -> bool:
-    """Whether all that an instance holds is in its attributes.
-
-    What inherits from a type written in C holds more, and so is larger than its slots explain.
-    """
-    if any(base.__module__ == "builtins" for base in kind.__mro__[:-1]):
-        return False
-    pointer = object.__basicsize__ // 2
-    slots = sum(len(_slots_of(base)) for base in kind.__mro__)
-    places = slots + (kind.__dictoffset__ > 0) + (kind.__weakrefoffset__ > 0)
-    return kind.__basicsize__ <= object.__basicsize__ + places * pointer
-
-
-def state_of(instance: Any) -> dict[str, Any]:
-    """All attributes of an instance but those that `cached_property` put there when looked at."""
-    kind = type(instance)
-    slots = [
-        name
-        for base in kind.__mro__
-        for name in _slots_of(base)
-        if name not in ("__dict__", "__weakref__") and hasattr(instance, name)
-    ]
-    state = {name: getattr(instance, name) for name in slots}
-    state |= {
-        name: value
-        for name, value in getattr(instance, "__dict__", {}).items()
-        if not isinstance(getattr(kind, name, None), functools.cached_property)
-    }
-    return dict(sorted(state.items()))
-
-
-def _slots_of(base: type) -> Sequence[str]:
-    slots = base.__dict__.get("__slots__", ())
-    names = [slots] if isinstance(slots, str) else list(slots)
-    return [
-        f"_{base.__name__.lstrip('_')}{name}"
-        if name.startswith("__") and not name.endswith("__")
-        else name
-        for name in names
-    ]
-
-
-def _encode_dataclass(instance: Any) -> list[Any]:
-    return [class_name(type(instance)), Fields(state_of(instance))]
-
-
-def _decode_dataclass(cls: str, state: dict[str, Any]) -> Any:
-    kind = _class(cls)
-    if not dataclasses.is_dataclass(kind):
-        raise CannotDecode(f"{cls} is no dataclass here")
-    instance = object.__new__(kind)
-    for name, value in state.items():
-        object.__setattr__(instance, name, value)  # the class may be frozen
-    return instance
-
-
-def _encode_instance(instance: Any) -> list[Any]:
-    kind = type(instance)
-    if getattr(kind, "__getstate__", None) is not _NO_GETSTATE:
-        return [class_name(kind), instance.__getstate__()]
-    return [class_name(kind), Fields(state_of(instance))]
-
-
-def _decode_instance(cls: str, state: Any) -> Any:
-    kind = _class(cls)
-    if not is_plain_class(kind):
-        raise CannotDecode(f"{cls} holds more than attributes here")
-    instance: Any = object.__new__(kind)
-    if hasattr(kind, "__setstate__"):
-        instance.__setstate__(state)
-        return instance
-    for name, value in dict(state).items():
-        object.__setattr__(instance, name, value)
-    return instance
-
-
-def _encode_named_tuple(value: Any) -> list[Any]:
-    return [class_name(type(value)), Fields(value._asdict())]
-
-
-def _decode_named_tuple(cls: str, fields: dict[str, Any]) -> Any:
-    kind = _class(cls)
-    if not issubclass(kind, tuple) or list(fields) != list(getattr(kind, "_fields", ())):
-        raise CannotDecode(f"{cls} has other fields here")
-    return tuple.__new__(kind, fields.values())
-
-
-_ENUM = Codec("class.enum", _encode_enum, _decode_enum)
-_DATACLASS = Codec("class.dataclass", _encode_dataclass, _decode_dataclass)
-_NO_GETSTATE: Any = object.__getstate__  # what a class has that defines none
-_INSTANCE = Codec("class.instance", _encode_instance, _decode_instance)
-_TYPE = Codec("class.type", lambda cls: [class_name(cls)], _class)
-_NAMED_TUPLE = Codec("class.namedtuple", _encode_named_tuple, _decode_named_tuple)
-
-
-def _codec_for_class(kind: type) -> Codec | None:
-    if issubclass(kind, enum.Enum):
-        return _ENUM
-    if dataclasses.is_dataclass(kind):
-        return _DATACLASS if is_plain_class(kind) else None
-    if kind.__bases__ == (tuple,) and hasattr(kind, "_field_defaults"):
-        return _NAMED_TUPLE
-    if issubclass(kind, type):
-        return _TYPE
-    if is_project_module(kind.__module__) and is_plain_class(kind):
-        return _INSTANCE
-    return None
-
-
-add_fallback(_codec_for_class, _ENUM, _DATACLASS, _NAMED_TUPLE, _INSTANCE, _TYPE)
