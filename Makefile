@@ -25,6 +25,7 @@ lint: $(READY)
 bench: $(READY)
 	$(BIN)/python -m pip install --quiet --editable '.[bench]'
 	$(BIN)/python benchmarks/calls.py
+	$(BIN)/python benchmarks/arguments.py
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)

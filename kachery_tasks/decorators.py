@@ -162,6 +162,14 @@ class BoundTask:
         return self._task.reproduce(self.instance, *args, **kwargs)
 
 
+class ClassTask(Task[P, R]):
+    """A task that is a class method: the class that it is taken from is the first argument."""
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        """The task with its class."""
+        return BoundTask(self, type(instance) if owner is None else owner)
+
+
 @overload
 def task(function: Callable[P, R], /) -> Task[P, R]: ...
 
@@ -198,10 +206,17 @@ def task(
     is allowed for what has no encoding; such a result is known by the job that made it. secret:
     parameters of which no record keeps anything.
 
-    Raises TypeError for what is not a plain function, ValueError for an unknown parameter.
+    For a class method or static method the decorator stands above `@classmethod` or `@staticmethod`.
+
+    Raises TypeError for what is not a function, ValueError for an unknown parameter.
     """
 
     def decorate(function: Callable[P, R]) -> Task[P, R]:
+        kind: Any = Task
+        if isinstance(function, staticmethod):
+            return cast("Task[P, R]", staticmethod(decorate(function.__func__)))
+        if isinstance(function, classmethod):
+            kind, function = ClassTask, function.__func__
         _check_function(function)
         definition = Definition(
             cast("FunctionType", function),
@@ -213,7 +228,7 @@ def task(
             opaque=_names(opaque),
             secret=_names(secret),
         )
-        return Task(definition)
+        return cast("Task[P, R]", kind(definition))
 
     return decorate if function is None else decorate(function)
 

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 from kachery_store import Store
 from kachery_store.errors import KacheryError
 
-from .code import Coverage, changes, coverage_of
+from .code import Coverage, Description, changes, coverage_of
 from .commit import codes_among, stated
 from .definition import Definition
 from .job import Job
-from .kept_code import keep_code, kept_code
+from .kept_code import kept_code
 from .listing import records_of
 from .progress import progress_of
 from .record import Record
@@ -113,7 +113,7 @@ def explain_call(store: Store, job: Job, *, progress: bool = True) -> Explanatio
     KacheryError while the results of jobs among its arguments are not known.
     """
     definition = job.definition
-    side = _of_call(store, job)
+    side = _of_call(job)
     record = job.stored_record()
     nearest, differences = _nearest(store, side, progress=progress)
     return Explanation(
@@ -159,6 +159,7 @@ class _Side(NamedTuple):
     arguments: dict[str, tuple[bytes, str]]
     codes: dict[str, str]
     python: str
+    described: dict[str, Description]  # the code of a call, which need not be in the store
 
 
 def _of_record(record: Record) -> _Side:
@@ -170,11 +171,12 @@ def _of_record(record: Record) -> _Side:
         {name: (address, summary) for name, address, summary in record.arguments},
         dict(record.codes),
         record.python,
+        {},
     )
 
 
-def _of_call(store: Store, job: Job) -> _Side:
-    """What a call is. Keeps its code, so that the differences can be shown."""
+def _of_call(job: Job) -> _Side:
+    """What a call is."""
     definition: Definition = job.definition
     addresses = job.final_addresses()
     if addresses is None or job.id is None:
@@ -185,7 +187,6 @@ def _of_call(store: Store, job: Job) -> _Side:
         )
     arguments = job.substituted(lambda one: one.result())
     codes = codes_among(definition.package, addresses.classes, addresses.callables)
-    keep_code(store, [definition.fingerprint(), *codes.values()])
     return _Side(
         job.id,
         definition.name,
@@ -194,6 +195,7 @@ def _of_call(store: Store, job: Job) -> _Side:
         {name: (at, text) for name, at, text in stated(definition, arguments, addresses)},
         {name: code.digest for name, code in codes.items()},
         platform.python_version(),
+        {code.digest: code.description for code in (definition.fingerprint(), *codes.values())},
     )
 
 
@@ -277,7 +279,8 @@ def _of_code(
     if digests[0] is None or digests[1] is None:
         yield Difference(component, note=f"only {'there' if digests[0] is None else 'here'}")
         return
-    ours, theirs = kept_code(store, digests[0]), kept_code(store, digests[1])
+    ours = here.described.get(digests[0]) or kept_code(store, digests[0])
+    theirs = kept_code(store, digests[1])
     if ours is None or theirs is None:
         yield Difference(component, digests[0][:12], digests[1][:12], "not the same code")
         return

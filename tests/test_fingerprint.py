@@ -484,6 +484,25 @@ def test_a_large_global_that_can_change_is_said_once(project):
         assert task(1) == 5
 
 
+def test_defaults_count_by_value_and_not_those_of_ignored_parameters(project):
+    text = """
+        import kachery
+        LOW = 1
+        @kachery.task(ignore="n_jobs")
+        def f(x, low=LOW, *, n_jobs=1):
+            return x
+        """
+    write(project / "ignoring.py", text)
+    ignoring = importlib.import_module("ignoring")
+    before = ignoring.f.job(1).id
+    for old, new in (("n_jobs=1", "n_jobs=8"), ("low=LOW", "low=2 - 1"), ("n_jobs=1", "n_jobs")):
+        write(project / "ignoring.py", text.replace(old, new))
+        job = importlib.reload(ignoring).f.job(1, **({"n_jobs": 1} if new == "n_jobs" else {}))
+        assert job.id == before
+    write(project / "ignoring.py", text.replace("LOW = 1", "LOW = 3"))
+    assert importlib.reload(ignoring).f.job(1).id != before
+
+
 def test_loggers_are_inert():
     log = logging.getLogger("x")
 

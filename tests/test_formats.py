@@ -42,26 +42,39 @@ def _runs(path, version):
     return done.stdout.strip() == version
 
 
-def environment(version, path):
+LATEST = (
+    *("numpy", "pandas", "msgpack", "blake3", "cloudpickle", "tqdm", "tzdata"),
+    *("polars", "pyarrow", "xarray", "scipy"),
+)
+OLDEST = (
+    *("numpy==1.26.*", "pandas==2.2.*", "msgpack==1.0.8", "blake3==1.0.0", "cloudpickle==3.0.0"),
+    *("tqdm", "tzdata"),
+)
+
+
+def environment(version, path, needs=LATEST, name=None):
     """An environment of that Python with what the formats need; made once."""
-    if f"{sys.version_info[0]}.{sys.version_info[1]}" == version:
+    if name is None and f"{sys.version_info[0]}.{sys.version_info[1]}" == version:
         return sys.executable
-    folder = ROOT / f".venv-{version}"
+    folder = ROOT / f".venv-{name or version}"
     ready = folder / ".ready"
-    if not ready.exists():
+    wanted = "\n".join(needs)
+    if not ready.exists() or ready.read_text() != wanted:
         subprocess.run([path, "-m", "venv", folder], check=True)
-        needs = ["numpy", "pandas", "msgpack", "blake3", "cloudpickle", "tqdm", "tzdata"]
         subprocess.run([folder / "bin/pip", "install", "-q", *needs], check=True)
-        ready.touch()
+        ready.write_text(wanted)
     return str(folder / "bin/python")
 
 
-@pytest.mark.parametrize("version", ["3.11", "3.12", "3.13"])
+@pytest.mark.parametrize("version", ["3.11", "3.12", "3.13", "oldest"])
 def test_golden_vectors_on_every_python(version):
-    path = interpreters().get(version)
+    """Also with the oldest NumPy and pandas that are supported."""
+    wanted = "3.11" if version == "oldest" else version
+    path = interpreters().get(wanted)
     if path is None:
-        pytest.skip(f"Python {version} is not on this machine: its vectors were NOT checked")
-    python = environment(version, path)
+        pytest.skip(f"Python {wanted} is not on this machine: its vectors were NOT checked")
+    oldest = {"needs": OLDEST, "name": "oldest"} if version == "oldest" else {}
+    python = environment(wanted, path, **oldest)
     done = subprocess.run(
         [python, "-W", "error", ROOT / "tests/vectors.py"],
         capture_output=True,
@@ -69,7 +82,7 @@ def test_golden_vectors_on_every_python(version):
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert version in done.stdout
+    assert wanted in done.stdout
 
 
 def test_job_ids_do_not_depend_on_the_hash_seed():

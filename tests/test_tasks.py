@@ -410,6 +410,49 @@ def test_methods():
     assert two.times.__name__ == "times" and Scale.half(3) == 1.5 and two.half(3) == 1.5
 
 
+class Factored:
+    FACTOR = 2
+
+    @kachery.task
+    @classmethod
+    def scaled(cls, x, more=0):
+        return cls.FACTOR * x + more
+
+    @kachery.task
+    @staticmethod
+    def shifted(x):
+        return x + 1
+
+    @classmethod
+    @kachery.task
+    def below(cls, x):
+        return cls.FACTOR * x
+
+    @staticmethod
+    @kachery.task
+    def static_below(x):
+        return x + 2
+
+
+class Tripled(Factored):
+    FACTOR = 3
+
+
+def test_class_and_static_methods():
+    for holder, factor in ((Factored, 2), (Factored(), 2), (Tripled, 3), (Tripled(), 3)):
+        assert holder.scaled(5) == holder.below(5) == factor * 5
+        assert holder.shifted(5) == 6 and holder.static_below(5) == 7
+        assert holder.scaled.job(5, more=1).result() == factor * 5 + 1
+        assert holder.shifted.job(5).cached and holder.static_below.job(5).cached
+    assert Factored.scaled.job(5).id == Factored().scaled.job(5).id != Tripled.scaled.job(5).id
+    assert Factored.scaled.explain(5).hit and Factored.scaled.map([5, 6])[1].result() == 12
+
+
+def test_class_methods_on_a_cluster(client):
+    assert Tripled.scaled.submit(7).result() == 21
+    assert Tripled.shifted.submit(7).result() == 8
+
+
 def test_a_parameter_called_self():
     @kachery.task
     def shown(self, args=0):

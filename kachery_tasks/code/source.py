@@ -31,7 +31,7 @@ class _File:
     """A source text, compiled: its functions as code and as syntax."""
 
     def __init__(self, text: str, filename: str) -> None:
-        self.text = text
+        self._text = text
         self._filename = filename
         tree = ast.parse(text, filename)
         self._nodes = _by_line(tree)
@@ -53,7 +53,7 @@ class _File:
         Positions do not tell on every Python: `lambda: 1` has none on 3.12.
         """
         if not self._apart:
-            self._apart = _compiled(_with_lambdas_apart(self.text), self._filename)
+            self._apart = _compiled(_with_lambdas_apart(self._text), self._filename)
         candidates = self._apart.get(code.co_qualname, ())
         lines = {c.co_firstlineno for c in candidates if same_code(c, code)}
         for number, node in enumerate(nodes):
@@ -94,22 +94,23 @@ def _compiled(tree: ast.Module, filename: str) -> dict[str, list[CodeType]]:
     return codes
 
 
-_files: dict[str, _File | None] = {}
+_files: dict[str, tuple[list[str], _File | None]] = {}
 
 
 def syntax_of(code: CodeType) -> Function | None:
     """The syntax tree that compiles to this code, or None when no source can be believed."""
     filename = code.co_filename
-    text = _text_of(filename)
-    if not text:
+    lines = _lines_of(filename)
+    if not lines:
         return None
-    known = _files.get(filename)
-    if known is None or known.text != text:
-        known = _files[filename] = _read(text, filename)
-    return None if known is None else known.find(code)
+    known, file = _files.get(filename, ([], None))
+    if known is not lines and known != lines:
+        file = _read("".join(lines), filename)
+    _files[filename] = lines, file
+    return None if file is None else file.find(code)
 
 
-def _text_of(filename: str) -> str:
+def _lines_of(filename: str) -> list[str]:
     linecache.checkcache(filename)
     lines = linecache.getlines(filename)
     if not lines:  # perhaps a module in a zip file: its loader has the text
@@ -117,7 +118,7 @@ def _text_of(filename: str) -> str:
             namespace = getattr(module, "__dict__", {})
             if namespace.get("__file__") == filename:
                 lines = linecache.getlines(filename, namespace)
-    return "".join(lines)
+    return lines
 
 
 def _read(text: str, filename: str) -> _File | None:

@@ -1,7 +1,7 @@
 """The normalized syntax tree of a function: what it does, without how it is written down.
 
-Left out: comments, formatting, positions, docstrings, decorators of the function itself (what they make
-of it is looked at as an object), and annotations that nothing keeps. Annotations inside, of nested
+Left out: comments, formatting, positions, docstrings, decorators and defaults of the function itself
+(they are looked at as objects), and annotations that nothing keeps. Annotations inside, of nested
 functions and in the bodies of classes, count: dataclasses, pydantic, singledispatch and the like read
 them. The result is plain data and the same on every Python; `ast.dump` is not.
 """
@@ -9,7 +9,6 @@ them. The result is plain data and the same on every Python; `ast.dump` is not.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
 from typing import Any
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
@@ -18,6 +17,7 @@ _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _DOCUMENTED = (*_FUNCTIONS, ast.ClassDef)
 _NEVER = frozenset(("ctx", "type_comment", "kind"))
 _IN_FUNCTION = _NEVER | {"annotation"}  # of variables: Python does not even evaluate them
+_OF_FUNCTION = _IN_FUNCTION | {"defaults", "kw_defaults"}
 _DEEP = 50  # levels; each takes up to three of nested lists, of which an encoding has 200 at most
 
 
@@ -25,8 +25,11 @@ def normalized(function: Function) -> Any:
     """The function as nested lists of strings and constants."""
     body = function.body
     content = body if isinstance(body, ast.expr) else _without_docstring(body)
-    write = _flat if _is_deep([function]) else _plain
-    return [_kind(function), write(function.args, _IN_FUNCTION), write(content, _IN_FUNCTION)]
+    try:
+        parts = _plain(function.args, _OF_FUNCTION), _plain(content, _IN_FUNCTION)
+    except _TooDeepError:
+        parts = _flat(function.args, _OF_FUNCTION), _flat(content, _IN_FUNCTION)
+    return [_kind(function), *parts]
 
 
 def _kind(function: Function) -> str:
@@ -35,18 +38,24 @@ def _kind(function: Function) -> str:
     return "async" if isinstance(function, ast.AsyncFunctionDef) else "def"
 
 
-def _plain(node: Any, left_out: frozenset[str]) -> Any:
+class _TooDeepError(Exception):
+    """A tree has more levels than nested lists can hold."""
+
+
+def _plain(node: Any, left_out: frozenset[str], level: int = 0) -> Any:
     if isinstance(node, list):
-        return [_plain(item, left_out) for item in node]
+        return [_plain(item, left_out, level) for item in node]
     if not isinstance(node, ast.AST):
         return node  # a name, a constant, a number that tells a conversion
     if isinstance(node, ast.Constant):
         return ["Constant", node.value]
+    if level == _DEEP:
+        raise _TooDeepError
     if isinstance(node, ast.JoinedStr):
-        return ["JoinedStr", _plain(_pieces(node.values), left_out)]
+        return ["JoinedStr", _plain(_pieces(node.values), left_out, level + 1)]
     plain: list[Any] = [type(node).__name__]
     for name, value, inside in _meaningful_fields(node, left_out):
-        plain.append([name, _plain(value, inside)])
+        plain.append([name, _plain(value, inside, level + 1)])
     return plain
 
 
@@ -89,17 +98,6 @@ def _left_out_inside(node: ast.AST, field: str, left_out: frozenset[str]) -> fro
     if isinstance(node, _FUNCTIONS):
         return _IN_FUNCTION if field == "body" else _NEVER
     return _NEVER if isinstance(node, ast.ClassDef) else left_out
-
-
-def _is_deep(level: list[Any]) -> bool:
-    for _ in range(_DEEP):
-        level = [child for node in level for child in _parts(node)]
-    return bool(level)
-
-
-def _parts(node: ast.AST) -> Iterator[ast.AST]:
-    # Versions of Python differ in constants, see _pieces.
-    return (c for c in ast.iter_child_nodes(node) if not isinstance(c, ast.Constant))
 
 
 def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:
