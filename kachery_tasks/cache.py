@@ -21,7 +21,7 @@ from .code import Fingerprint, package_of
 from .commit import Took, codes_among, commit, keep_differing, record_of, stated
 from .definition import Definition
 from .errors import CannotDecode, CannotEncode, ImpureTaskWarning, NotStoredWarning
-from .identity import Addresses, addresses_of, codes_of, job_id
+from .identity import Addresses, addresses_of, codes_of, identify
 from .lease import lease
 from .names import find_class
 from .record import Record
@@ -52,16 +52,16 @@ class Unusable(DigestMismatch):
     """A record is there, but the result that it names is lost or damaged."""
 
 
-def lookup(store: Store, id: str) -> Record | None:
+def lookup(store: Store, job_id: str) -> Record | None:
     """The record of a job, or None; a damaged one is set aside, with a warning."""
     try:
-        data = store.jobs.read(id)
+        data = store.jobs.read(job_id)
     except NotFound:
         return None
     try:
-        return Record.from_bytes(data, id)
+        return Record.from_bytes(data, job_id)
     except DigestMismatch:
-        store.jobs.set_aside(id)
+        store.jobs.set_aside(job_id)
         return None
 
 
@@ -118,7 +118,7 @@ def _check_class(name: str, code: str) -> None:
 
 def run_job(
     store: Store,
-    id: str,
+    job_id: str,
     definition: Definition,
     arguments: Arguments,
     addresses: Addresses,
@@ -127,18 +127,18 @@ def run_job(
 ) -> Outcome:
     """Get a job done: found in the store, waited for, or computed here and committed.
 
-    `id` is the job id, and the addresses are those of the arguments, at this moment. Raises what the
-    function raises; then nothing is stored.
+    The id and the addresses are those of the arguments at this moment. Raises what the function
+    raises; then nothing is stored.
     """
     with ExitStack() as stack:
         try:
-            stack.enter_context(lease(store, id))
-            record = lookup(store, id)
+            stack.enter_context(lease(store, job_id))
+            record = lookup(store, job_id)
         except StoreUnavailable as error:
             return Outcome(None, call(definition, arguments), _not_stored(definition, error))
         if record is not None:
             return Outcome(record)
-        return _compute(store, id, definition, arguments, addresses, strict)
+        return _compute(store, job_id, definition, arguments, addresses, strict)
 
 
 def answer(
@@ -153,14 +153,14 @@ def answer(
 
     Raises what the function raises.
     """
-    id = job_id(definition, addresses.of, addresses.classes)
+    job_id = identify(definition, addresses.of, addresses.classes)
     for _ in range(_ATTEMPTS):
         try:
-            record = lookup(store, id)
+            record = lookup(store, job_id)
         except StoreUnavailable:
             record = None  # run_job meets the same and says so
         if record is None:
-            outcome = run_job(store, id, definition, arguments, addresses, strict=strict)
+            outcome = run_job(store, job_id, definition, arguments, addresses, strict=strict)
             if outcome.record is None or outcome.value is not ABSENT:
                 return outcome.value, outcome.warning
             record = outcome.record
@@ -198,13 +198,13 @@ def run_submitted(
     `expected` is the job id, if it was known then; KacheryError when the arguments have changed.
     """
     addresses = addresses_of(definition, arguments)
-    id = job_id(definition, addresses.of, addresses.classes)
-    if expected is not None and id != expected:
+    job_id = identify(definition, addresses.of, addresses.classes)
+    if expected is not None and job_id != expected:
         raise KacheryError(
             f"the arguments of {definition.name} (job {expected}), or a global that it reads, are"
             " not what they were when the job was made. Do not change them before it is done"
         )
-    return run_job(store, id, definition, arguments, addresses, strict=strict)
+    return run_job(store, job_id, definition, arguments, addresses, strict=strict)
 
 
 def value_of(store: Store, outcome: Outcome) -> Any:
@@ -229,13 +229,13 @@ def _unusable(store: Store, record: Record, error: Exception) -> Unusable:
 
 def _compute(
     store: Store,
-    id: str,
+    job_id: str,
     definition: Definition,
     arguments: Arguments,
     addresses: Addresses,
     strict: bool,
 ) -> Outcome:
-    run = ran(id, definition, arguments, addresses, strict=strict)
+    run = ran(job_id, definition, arguments, addresses, strict=strict)
     if run.record is None or run.encoded is None:
         return Outcome(None, run.value, run.warning)
     try:
@@ -256,7 +256,7 @@ class Ran(NamedTuple):
 
 
 def ran(
-    id: str, definition: Definition, arguments: Arguments, addresses: Addresses, *, strict: bool
+    job_id: str, definition: Definition, arguments: Arguments, addresses: Addresses, *, strict: bool
 ) -> Ran:
     """Run a job now, whatever is stored, and store nothing. Raises what the function raises."""
     told = stated(definition, arguments, addresses)
@@ -265,10 +265,10 @@ def ran(
     clock = time.perf_counter()
     value = call(definition, arguments)
     took = Took(started, time.perf_counter() - clock)
-    if impurity := _impurity(id, definition, arguments, addresses, strict):
+    if impurity := _impurity(job_id, definition, arguments, addresses, strict):
         return Ran(value, warning=impurity)
     try:
-        record, encoded = record_of(id, definition, told, codes, took, value)
+        record, encoded = record_of(job_id, definition, told, codes, took, value)
     except CannotEncode as error:
         return Ran(value, warning=_not_stored(definition, error.inside("its result")))
     return Ran(value, record, encoded, [definition.fingerprint(), *codes.values()])
@@ -285,7 +285,7 @@ def _second(store: Store, record: Record, value: Any) -> Outcome:
 
 
 def _impurity(
-    id: str, definition: Definition, arguments: Arguments, before: Addresses, strict: bool
+    job_id: str, definition: Definition, arguments: Arguments, before: Addresses, strict: bool
 ) -> KacheryWarning | None:
     """What speaks against storing the result of a run that has just ended."""
     after = before
@@ -297,7 +297,7 @@ def _impurity(
     changed = [repr(name) for name, address in before.of.items() if after.of[name] != address]
     if changed:
         return _changed_its(definition, f"argument {', '.join(changed)}")
-    if job_id(definition, after.of, after.classes) != id:
+    if identify(definition, after.of, after.classes) != job_id:
         return ImpureTaskWarning(
             f"the code of {definition.name}, or a global that it reads, changed while it ran: the"
             " value is returned and not stored"

@@ -60,7 +60,7 @@ def codes_among(package: str, classes: ClassCodes, callables: Iterable[Any]) -> 
 
 
 def record_of(
-    id: str,
+    job_id: str,
     definition: Definition,
     arguments: list[tuple[str, bytes, str]],
     codes: Codes,
@@ -68,10 +68,10 @@ def record_of(
     value: Any,
 ) -> tuple[Record, Encoded]:
     """The record of a run and the encoding of what it returned. Raises CannotEncode."""
-    encoded = encode_result(value, id, pickling=RETURN in definition.opaque)
+    encoded = encode_result(value, job_id, pickling=RETURN in definition.opaque)
     host, user = _here()
     record = Record(
-        job_id=id,
+        job_id=job_id,
         kind=definition.kind,
         task=definition.name,
         version=definition.version,

@@ -78,7 +78,7 @@ def codes_of(classes: Iterable[type], package: str) -> ClassCodes:
     return frozenset((name, code.digest) for name, code in codes if code is not None)
 
 
-def job_id(definition: Definition, addresses: Mapping[str, bytes], classes: ClassCodes) -> str:
+def identify(definition: Definition, addresses: Mapping[str, bytes], classes: ClassCodes) -> str:
     """64 hex digits: the digest of kind, name, fingerprint and argument addresses.
 
     The code of the project's classes among the arguments counts like the task's own.

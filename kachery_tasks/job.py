@@ -15,7 +15,7 @@ from .cache import Outcome
 from .definition import Definition
 from .errors import CannotEncode
 from .graph import inputs_first
-from .identity import Addresses, ClassCodes, addresses_of, job_id
+from .identity import Addresses, ClassCodes, addresses_of, identify
 from .record import Record
 from .values import Encoder, ext
 from .values.encoding import PREFIX
@@ -24,7 +24,7 @@ from .values.encoding import PREFIX
 class Runner(Protocol):
     """What a job needs of its session."""
 
-    def lookup(self, id: str) -> Record | None:
+    def lookup(self, job_id: str) -> Record | None:
         """The record of a job id, if it is stored."""
 
     def start(self, jobs: Sequence[Job]) -> int:
@@ -42,7 +42,7 @@ class Runner(Protocol):
     def encoding(self, record: Record) -> bytes:
         """The encoding of the result that a record names."""
 
-    def remove(self, id: str) -> None:
+    def remove(self, job_id: str) -> None:
         """Forget the record of a job id."""
 
 
@@ -94,7 +94,7 @@ class Job:
         if self._id is None:
             addresses = self._with_results()
             if addresses is not None:
-                self._id = job_id(self.definition, addresses.of, addresses.classes)
+                self._id = identify(self.definition, addresses.of, addresses.classes)
         return self._id is not None
 
     @property
@@ -113,7 +113,7 @@ class Job:
         addresses = addresses_of(self.definition, self.arguments, {Job: stand_in})
         if met or self.definition.ignore:
             self._find_inputs(met)
-        return job_id(self.definition, addresses.of, addresses.classes), addresses
+        return identify(self.definition, addresses.of, addresses.classes), addresses
 
     def _find_inputs(self, met: dict[int, Job]) -> None:
         found: dict[int, Job] = {}

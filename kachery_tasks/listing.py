@@ -26,8 +26,8 @@ def records_of(
     seen: Callable[[], object] = lambda: None,
 ) -> Iterator[Record]:
     """The records of some jobs, as `all_records`; `seen()` is called for each job looked at."""
-    for id in ids:
-        record = lookup(store, id)
+    for job_id in ids:
+        record = lookup(store, job_id)
         if record is not None and (task is None or _is_called(record, task)):
             yield record
         seen()
@@ -51,7 +51,7 @@ def find_record(store: Store, text: str) -> Record:
     start = text.removeprefix("job://").lower()
     if not start:
         raise NotFound("give the id of a job, or the beginning of one; `kachery jobs` lists them")
-    found = [id for id in store.jobs.names(start) if id.startswith(start)]
+    found = [job_id for job_id in store.jobs.names(start) if job_id.startswith(start)]
     if not found:
         raise NotFound(f"no job {text} is stored at {store.root}; `kachery jobs` lists what is")
     if len(found) > 1:

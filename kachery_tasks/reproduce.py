@@ -13,7 +13,7 @@ from .cache import load, lookup, ran, run_job
 from .commit import keep_differing
 from .definition import Definition
 from .errors import CannotDecode, CannotEncode, NotReproducible
-from .identity import addresses_of, job_id
+from .identity import addresses_of, identify
 from .record import Record
 from .summary import summary_of, type_name
 from .values import encode
@@ -58,15 +58,15 @@ def reproduce(
     result cannot be stored and so cannot be compared.
     """
     addresses = addresses_of(definition, arguments)
-    id = job_id(definition, addresses.of, addresses.classes)
-    record = lookup(store, id)
+    job_id = identify(definition, addresses.of, addresses.classes)
+    record = lookup(store, job_id)
     if record is None:
-        outcome = run_job(store, id, definition, arguments, addresses, strict=strict)
+        outcome = run_job(store, job_id, definition, arguments, addresses, strict=strict)
         record = outcome.record
         if record is None:
             raise NotReproducible(str(outcome.warning))
         addresses = addresses_of(definition, arguments)
-    again = ran(id, definition, arguments, addresses, strict=strict)
+    again = ran(job_id, definition, arguments, addresses, strict=strict)
     if again.record is None:
         raise NotReproducible(str(again.warning))
     if again.record.result.address == record.result.address:

@@ -45,17 +45,17 @@ class Session:
         self._local = self._remote = None
         self._running = WeakValueDictionary()
 
-    def lookup(self, id: str) -> Record | None:
+    def lookup(self, job_id: str) -> Record | None:
         """The record of a job id, if it is stored."""
-        return lookup(self._settings.store, id)
+        return lookup(self._settings.store, job_id)
 
     def encoding(self, record: Record) -> bytes:
         """The encoding of the result that a record names."""
         return encoding_of(self._settings.store, record)
 
-    def remove(self, id: str) -> None:
+    def remove(self, job_id: str) -> None:
         """Forget the record of a job id."""
-        self._settings.store.jobs.remove(id)
+        self._settings.store.jobs.remove(job_id)
 
     def start(self, jobs: Sequence[Job]) -> int:
         """Give every job a future: of the stored result, of an equal job's run, or of its own run.

@@ -29,7 +29,7 @@ except ImportError:  # the vectors of pandas are checked where it is installed
 
 from kachery_tasks.code import fingerprint_of
 from kachery_tasks.definition import Definition
-from kachery_tasks.identity import addresses_of, job_id
+from kachery_tasks.identity import addresses_of, identify
 from kachery_tasks.record import Record, Result
 from kachery_tasks.values import encode
 
@@ -252,7 +252,7 @@ def jobs():
                 "name": definition.name,
                 "fingerprint": definition.fingerprint().digest,
                 "arguments": {name: address.hex() for name, address in addresses.of.items()},
-                "job_id": job_id(definition, addresses.of, addresses.classes),
+                "job_id": identify(definition, addresses.of, addresses.classes),
             }
         )
     return vectors
