@@ -1,7 +1,6 @@
 """What a hostile tester found once, so that nobody finds it again."""
 
 import argparse
-import collections
 import dataclasses
 import datetime as dt
 import enum

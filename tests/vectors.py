@@ -5,27 +5,37 @@ python tests/vectors.py --write    write them (only when a format is deliberatel
 """
 
 # Not all of these are named below: the expressions of VALUES use them.
+import array
 import collections
 import dataclasses
 import datetime as dt
 import decimal
 import enum
 import fractions
+import importlib
+import ipaddress
 import json
 import pathlib
 import random
 import re
+import struct
 import sys
 import types
+import typing
 import uuid
 import zoneinfo
 
 import numpy as np
 
-try:
-    import pandas as pd
-except ImportError:  # the vectors of pandas are checked where it is installed
-    pd = None
+LIBRARIES = {"pd": "pandas", "pl": "polars", "pa": "pyarrow", "xr": "xarray", "sp": "scipy.sparse"}
+LACKING = []  # the vectors of a library are checked where it is installed
+for _name, _library in LIBRARIES.items():
+    try:
+        globals()[_name] = importlib.import_module(_library)
+    except ImportError:
+        LACKING.append(f"{_name}.")
+if "pd." not in LACKING and pd.__version__ < "3":
+    LACKING.append('dtype="str"')  # it means objects there
 
 from kachery_tasks.code import fingerprint_of
 from kachery_tasks.definition import Definition
@@ -48,7 +58,17 @@ class Point:
 
 Pair = collections.namedtuple("Pair", "a b")
 
-for _cls in (Colour, Point, Pair):
+
+class Sub(dict):
+    pass
+
+
+class Plain:
+    def __init__(self):
+        self.b, self.a = 1, [2]
+
+
+for _cls in (Colour, Point, Pair, Sub, Plain):
     _cls.__module__ = "vectors"
 sys.modules["vectors"] = sys.modules[__name__]
 
@@ -153,6 +173,7 @@ int
 Point
 pd.Series([1.0, 2.0], name="s")
 pd.Series(["a", None], dtype="str")
+pd.Series(["a", None], dtype="string")
 pd.Series(["a", None], dtype=object)
 pd.Series([1, None], dtype="Int64")
 pd.DataFrame({"a": [1, 2], "b": [0.5, None]}, index=pd.Index(["x", "y"], name="i", dtype=object), columns=pd.Index(["a", "b"], dtype=object))
@@ -163,6 +184,31 @@ pd.Timestamp("2024-01-01 12:00", tz="UTC").as_unit("ns")
 pd.Timedelta(5, "s").as_unit("ns")
 pd.NaT
 pd.NA
+pl.DataFrame({"a": [1, None], "b": ["x", None], "c": [[1, 2], []]})
+pl.Series("s", ["b", "a", None, "b"], dtype=pl.Categorical)
+pl.Series([{"t": dt.datetime(2024, 1, 1), "d": decimal.Decimal("1.50")}, None], dtype=pl.Struct({"t": pl.Datetime("ns", "UTC"), "d": pl.Decimal(9, 2)}))
+pl.Series([[True, None], None, [False, True]], dtype=pl.Array(pl.Boolean, 2))
+pa.table({"a": [1, None], "b": ["x", None], "c": [[1, 2], []]}, metadata={"k": "v"})
+pa.chunked_array([pa.array(["a", "b"]).dictionary_encode(), pa.array(["b", None, "c"]).dictionary_encode()])
+pa.array([{"a": [1, 2], "b": True}, None], pa.struct([pa.field("a", pa.list_(pa.int16(), 2), nullable=False), ("b", pa.bool_())]))
+pa.schema([pa.field("m", pa.map_(pa.string(), pa.decimal128(9, 2)), metadata={"k": "v"}), ("t", pa.timestamp("us", "UTC"))])
+xr.Variable("x", np.array([1.5, 2.5]), {"units": "m"})
+xr.DataArray(np.arange(6.0).reshape(2, 3), dims=("x", "y"), coords={"y": np.array([3, 4, 5]), "z": 7}, name="n")
+xr.Dataset({"v": ("x", np.array([1, 2]))}, coords={"x": pd.Index(["p", "q"], dtype=object)}, attrs={"a": 1})
+xr.DataArray(np.array([1, 2]), dims="x", coords=xr.Coordinates.from_pandas_multiindex(pd.MultiIndex.from_arrays([np.array([1, 2]), np.array([3, 4])], names=["l", "m"]), "x"))
+sp.csr_array((np.array([1.0, 0.0, 2.0]), np.array([2, 0, 1], "i4"), np.array([0, 1, 3], "i4")), shape=(2, 3))
+sp.coo_matrix((np.array([1, 2, 2]), (np.array([0, 1, 1], "i4"), np.array([0, 2, 2], "i4"))), shape=(2, 3))
+sp.dia_array((np.array([[1.0, 2.0, 3.0]]), np.array([1], "i4")), shape=(3, 3))
+sp.dok_array(np.array([[0.0, 1.5], [2.5, 0.0]]))
+struct.Struct("<IH")
+array.array("d", [1.0, 2.0])
+types.SimpleNamespace(b=1, a=2)
+list[int]
+int | None
+typing.Literal["a", 1]
+ipaddress.ip_network("10.0.0.0/8")
+Sub({"a": 1})
+Plain()
 """
 
 FUNCTIONS = {
@@ -205,7 +251,7 @@ FUNCTIONS = {
 def values():
     vectors = []
     for expression in VALUES.strip().split("\n"):
-        if pd is None and "pd." in expression:
+        if any(name in expression for name in LACKING):
             continue
         encoded = encode(eval(expression))
         vector = {"python": expression, "address": encoded.address.hex()}
@@ -289,8 +335,7 @@ def differences():
     found = []
     for name, make in SETS.items():
         expected = json.loads((FOLDER / f"{name}.json").read_text())
-        if pd is None:
-            expected = [v for v in expected if "pd." not in v.get("python", "")]
+        expected = [v for v in expected if not any(name in v.get("python", "") for name in LACKING)]
         made = json.loads(json.dumps(make()))
         found += [f"{name}: {a} is now {b}" for a, b in zip(expected, made, strict=True) if a != b]
     return found

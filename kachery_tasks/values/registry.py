@@ -128,8 +128,11 @@ def codec_of(kind: type) -> Codec | None:
 
 def codec_named(name: str) -> Codec:
     """The codec of that name; CannotDecode when this process has none."""
-    if name not in _by_name:
-        _load(name.partition(".")[0])
+    try:
+        if name not in _by_name:
+            _load(name.partition(".")[0])
+    except ImportError as error:
+        raise CannotDecode(f"{name!r} needs a library that is not installed: {error}") from error
     try:
         return _by_name[name]
     except KeyError:
