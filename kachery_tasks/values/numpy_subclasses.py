@@ -26,10 +26,12 @@ def _refuse_attributes(instance: Any, known: frozenset[str] = frozenset()) -> No
 # Masked arrays. What is under the mask does not count.
 
 _OF_MASKED = frozenset(vars(np.ma.MaskedArray([0])))
+_OF_MEMMAP = frozenset(("_mmap", "filename", "offset", "mode"))
 
 
 def _encode_masked(array: Any) -> list[Any]:
-    _refuse_attributes(array, _OF_MASKED | vars(array)["_basedict"].keys())
+    mapped = isinstance(array.data, np.memmap)
+    _refuse_attributes(array, _OF_MASKED | _OF_MEMMAP if mapped else _OF_MASKED)
     mask = None if array.mask is np.ma.nomask else np.asarray(array.mask)
     return [_without_hidden(array.data, mask), mask, _fill_value(array), bool(array.hardmask)]
 
@@ -168,12 +170,17 @@ def _encode_poly1d(polynomial: Any) -> list[Any]:
     return [polynomial.coeffs, polynomial.variable]
 
 
+def _decode_poly1d(coefficients: Any, variable: str) -> Any:
+    if type(coefficients) is not np.ndarray or coefficients.ndim != 1:
+        raise CannotDecode("a polynomial has no coefficients")
+    polynomial = np.poly1d([0], variable=variable)
+    vars(polynomial)["coeffs"] = coefficients  # those given to the class lose their zeros
+    return polynomial
+
+
 for _kind in _SERIES.values():
     add_codec(_kind, Codec("numpy.polynomial", _encode_series, _decode_series))
-add_codec(
-    np.poly1d,
-    Codec("numpy.poly1d", _encode_poly1d, lambda c, variable: np.poly1d(c, variable=variable)),
-)
+add_codec(np.poly1d, Codec("numpy.poly1d", _encode_poly1d, _decode_poly1d))
 
 
 def _encode_calendar(calendar: Any) -> list[Any]:

@@ -102,6 +102,8 @@ def _describe(dtype: Any) -> list[Any]:
         return ["string", dtype.na_value is pd.NA]
     if isinstance(dtype, pd.ArrowDtype):
         return ["arrow", dtype.pyarrow_dtype]
+    if not hasattr(dtype, "numpy_dtype"):
+        raise CannotEncode(f"the dtype {dtype!r} has no encoding; pass its name")
     return ["numpy" if type(dtype) is _PLAIN else "masked", dtype.numpy_dtype]
 
 
