@@ -25,6 +25,10 @@ class Refs:
         """The bytes under a name; NotFound when there are none."""
         return self._backend.read(self._path(name))
 
+    def has(self, name: str) -> bool:
+        """Whether there is something under a name."""
+        return self._backend.status(self._path(name)) is not None
+
     def create(self, name: str, data: bytes) -> bool:
         """Write bytes under a name that is free; False when the name is taken."""
         return self._backend.create(self._path(name), data, durable=False)

@@ -28,9 +28,31 @@ async def in_thread(function: Callable[[], T]) -> T:
 
     Not in a pool, whose places could all be taken by those who wait for each other.
     """
+    future = _started(function)
+    await done(future)
+    return future.result()
+
+
+async def done(future: Future[Any]) -> None:
+    """Wait for a future of another thread, whatever becomes of it.
+
+    asyncio's own bridge never ends for one that raises StopIteration.
+    """
     import asyncio
 
-    return await asyncio.wrap_future(_started(function))
+    loop = asyncio.get_running_loop()
+    waiting: asyncio.Future[None] = loop.create_future()
+
+    def wake() -> None:
+        if not waiting.done():
+            waiting.set_result(None)
+
+    def tell(_: Future[Any]) -> None:
+        with suppress(RuntimeError):  # nobody waits any more: the loop is closed
+            loop.call_soon_threadsafe(wake)
+
+    future.add_done_callback(tell)
+    await waiting
 
 
 def _started(function: Callable[[], T]) -> Future[T]:

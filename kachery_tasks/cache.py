@@ -148,10 +148,12 @@ def answer(
     addresses: Addresses,
     *,
     strict: bool,
+    waited: bool = False,
 ) -> tuple[Any, KacheryWarning | None]:
     """The value of a call whose argument addresses are known, and a warning if it was not stored.
 
-    Raises what the function raises.
+    `waited` says that the addresses were taken some time ago: the arguments are hashed again before
+    the function runs. Raises what the function raises.
     """
     job_id = identify(definition, addresses.of, addresses.classes)
     for _ in range(_ATTEMPTS):
@@ -160,7 +162,12 @@ def answer(
         except StoreUnavailable:
             record = None  # run_job meets the same and says so
         if record is None:
-            outcome = run_job(store, job_id, definition, arguments, addresses, strict=strict)
+            if waited:
+                outcome = run_submitted(
+                    store, definition, arguments, expected=job_id, strict=strict
+                )
+            else:
+                outcome = run_job(store, job_id, definition, arguments, addresses, strict=strict)
             if outcome.record is None or outcome.value is not ABSENT:
                 return outcome.value, outcome.warning
             record = outcome.record
@@ -260,7 +267,7 @@ def ran(
 ) -> Ran:
     """Run a job now, whatever is stored, and store nothing. Raises what the function raises."""
     told = stated(definition, arguments, addresses)
-    codes = codes_among(definition.package, addresses.classes, addresses.callables)
+    codes = codes_among(definition.package, *addresses.told)
     started = time.time()
     clock = time.perf_counter()
     value = call(definition, arguments)
@@ -271,7 +278,7 @@ def ran(
         record, encoded = record_of(job_id, definition, told, codes, took, value)
     except CannotEncode as error:
         return Ran(value, warning=_not_stored(definition, error.inside("its result")))
-    return Ran(value, record, encoded, [definition.fingerprint(), *codes.values()])
+    return Ran(value, record, encoded, [definition.fingerprint(), *(code for _, code in codes)])
 
 
 def _second(store: Store, record: Record, value: Any) -> Outcome:

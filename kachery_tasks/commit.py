@@ -24,7 +24,7 @@ from .record import INLINE_UP_TO, Record, Result
 from .summary import summary_of, type_name
 from .values import Encoded, encode_result, remember
 
-Codes = dict[str, Fingerprint]  # what the classes and functions among the arguments are
+Codes = list[tuple[str, Fingerprint]]  # classes and functions among the arguments, by name
 
 
 class Took(NamedTuple):
@@ -47,16 +47,15 @@ def stated(
 
 
 def codes_among(package: str, classes: ClassCodes, callables: Iterable[Any]) -> Codes:
-    """The fingerprints of a package's classes and of functions, as they are among arguments."""
-    codes: Codes = {}
-    for name, _ in sorted(classes):
+    """The fingerprints of classes and functions that a record may tell of."""
+    codes: Codes = []
+    for name, digest in sorted(classes):
         cls = find_class(name)
         code = None if cls is None else class_fingerprint(cls, package)
-        if code is not None:
-            codes[name] = code
-    for value in callables:
-        codes[summary_of(value)] = callable_fingerprint(value)
-    return codes
+        if code is not None and code.digest == digest:  # not a later class of the same name
+            codes.append((name, code))
+    codes += [(summary_of(value), callable_fingerprint(value)) for value in callables]
+    return list({code.digest: (name, code) for name, code in codes}.values())
 
 
 def record_of(
@@ -86,7 +85,7 @@ def record_of(
         pid=os.getpid(),
         python=platform.python_version(),
         kachery=__version__,
-        codes=[(name, code.digest) for name, code in codes.items()],
+        codes=[(name, code.digest) for name, code in codes],
     )
     return record, encoded
 
@@ -107,7 +106,7 @@ def commit(store: Store, record: Record, encoded: Encoded, codes: Iterable[Finge
     if not store.jobs.create(record.job_id, record.to_bytes()):
         return False
     for opaque in encoded.opaques:
-        remember(opaque.value, opaque.made)
+        remember(opaque.value, opaque.made, blake3_bytes(opaque.pickled))
     return True
 
 

@@ -7,6 +7,7 @@ same graph need stays in the memory of the cluster beside it.
 
 from __future__ import annotations
 
+import io
 import os
 import socket
 import threading
@@ -36,6 +37,7 @@ from .names import find_class, main_known_as, main_name
 from .project import Rule, rule, rule_known
 from .record import Record
 from .settings import Settings, applied
+from .values import Made, recall, remember
 
 
 @dataclass(slots=True)
@@ -136,8 +138,9 @@ class DaskExecutor:
     ) -> Order:
         definition = job.definition
         code = definition.fingerprint()
-        codes = codes_among(definition.package, job.classes, job.callables)
-        keep_code(self._settings.store, [code, *codes.values()])  # workers may lack the source
+        codes = codes_among(definition.package, *job.told)
+        told = [code, *(one for _, one in codes)]
+        keep_code(self._settings.store, told)  # workers may lack the source
         return Order(
             key=job.key,
             definition=self._pickle(definition, code.digest),
@@ -146,7 +149,7 @@ class DaskExecutor:
             syntax=_main_syntax(job),
             main=main_name(),
             rule=rule(),
-            arguments=cloudpickle.dumps(job.substituted(lambda one: Stand(one.key))),
+            arguments=_pickled(job.substituted(lambda one: Stand(one.key))),
             inputs=inputs,
             known=known,
             expected=None if job.inputs else job.key,
@@ -160,6 +163,28 @@ class DaskExecutor:
         if known is None or known[0] != code:
             known = self._pickled[definition] = (code, cloudpickle.dumps(definition))
         return known[1]
+
+
+class _ArgumentPickler(cloudpickle.Pickler):  # type: ignore[misc]  # it has no types
+    """Tells of opaque values which job made them, so that a worker knows it, too."""
+
+    def reducer_override(self, value: Any) -> Any:
+        opaque = recall(value)
+        if opaque is None:
+            return super().reducer_override(value)
+        return _remembered, (opaque.made, opaque.pickled)
+
+
+def _pickled(arguments: Any) -> bytes:
+    file = io.BytesIO()
+    _ArgumentPickler(file).dump(arguments)
+    return file.getvalue()
+
+
+def _remembered(made: Made, data: bytes) -> Any:
+    value = cloudpickle.loads(data)
+    remember(value, made)
+    return value
 
 
 def _dask_key(job: Job) -> str:

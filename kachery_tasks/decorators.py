@@ -51,12 +51,10 @@ class Task(Generic[P, R]):
         except _JobInside:
             return cast("R", self._of_job(self.job(*args, **kwargs)))
         settings = current()
-        ask = partial(
-            answer, settings.store, definition, arguments, addresses, strict=settings.strict
-        )
-        if definition.is_async:
-            return cast("R", _awaited(ask))
-        value, warning = ask()
+        ask = partial(answer, settings.store, definition, arguments, addresses)
+        if definition.is_async:  # by the time it runs, the arguments may have been changed
+            return cast("R", _awaited(partial(ask, strict=settings.strict, waited=True)))
+        value, warning = ask(strict=settings.strict)
         if warning is not None:
             warn(warning)
         return cast("R", value)
@@ -119,7 +117,7 @@ class Task(Generic[P, R]):
     def __reduce_ex__(self, protocol: Any) -> Any:
         if self.definition.importable:
             function = self.definition.function
-            return _import_task, (function.__module__, function.__qualname__)
+            return _import_task, (type(self), function.__module__, function.__qualname__)
         return super().__reduce_ex__(protocol)
 
     def __repr__(self) -> str:
@@ -151,6 +149,8 @@ class BoundTask:
 
     def map(self, *iterables: Iterable[Any], **constants: Any) -> list[Job]:
         """As Task.map."""
+        if not iterables:
+            raise TypeError(f"{self._task!r}.map takes at least one iterable")
         return self._task.map(itertools.repeat(self.instance), *iterables, **constants)
 
     def explain(self, /, *args: Any, **kwargs: Any) -> Explanation:
@@ -272,5 +272,5 @@ def _meet_job(_job: Job, _encoder: Encoder) -> bytes:
 _NO_JOBS: Any = {Job: _meet_job}
 
 
-def _import_task(module: str, qualname: str) -> Task[..., Any]:
-    return Task(import_definition(module, qualname))
+def _import_task(kind: type[Task[..., Any]], module: str, qualname: str) -> Task[..., Any]:
+    return kind(import_definition(module, qualname))

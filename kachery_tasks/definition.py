@@ -83,6 +83,7 @@ class Definition:
                 version=self.version,
                 depends=self.depends,
                 ignore=self.ignore,
+                secret=self.secret,
             )
         return known
 

@@ -20,12 +20,16 @@ from kachery_store.errors import KacheryError, KacheryWarning
 
 
 class CannotEncode(KacheryError, TypeError):
-    """A value has no canonical encoding. `place` says where in the argument or result it is."""
+    """A value has no canonical encoding. `place` says where in the argument or result it is.
 
-    def __init__(self, reason: str, place: str = "") -> None:
+    `final` says that taking the value apart in another way would not help.
+    """
+
+    def __init__(self, reason: str, place: str = "", *, final: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
         self.place = place
+        self.final = final
         self.advice = ""  # what else to do, where that is known
 
     def inside(self, outer: str) -> CannotEncode:
@@ -45,7 +49,14 @@ class CannotDecode(KacheryError, ValueError):
 
 
 class CannotFingerprint(KacheryError, TypeError):
-    """The code of a function, or something that it reads, cannot be identified."""
+    """The code of a function, or something that it reads, cannot be identified.
+
+    `final` is as for CannotEncode.
+    """
+
+    def __init__(self, reason: str, *, final: bool = False) -> None:
+        super().__init__(reason)
+        self.final = final
 
 
 class CodeMismatch(KacheryError):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from kachery_store import Store
 from kachery_store.errors import KacheryError
 
+from .cache import Outcome
 from .code import Coverage, Description, changes, coverage_of
 from .commit import codes_among, stated
 from .definition import Definition
@@ -169,7 +170,7 @@ def _of_record(record: Record) -> _Side:
         record.version,
         record.fingerprint,
         {name: (address, summary) for name, address, summary in record.arguments},
-        dict(record.codes),
+        _by_name(record.codes),
         record.python,
         {},
     )
@@ -185,18 +186,30 @@ def _of_call(job: Job) -> _Side:
             f"the id of this job of {job.task} is not known before the results of its inputs are"
             f" ({', '.join(open_inputs)}); explain those jobs, or compute them first"
         )
-    arguments = job.substituted(lambda one: one.result())
-    codes = codes_among(definition.package, addresses.classes, addresses.callables)
+    arguments = job.substituted(lambda one: one.runner.value_of(Outcome(one.record)))
+    codes = codes_among(definition.package, *addresses.told)
     return _Side(
         job.id,
         definition.name,
         definition.version,
         definition.fingerprint().digest,
         {name: (at, text) for name, at, text in stated(definition, arguments, addresses)},
-        {name: code.digest for name, code in codes.items()},
+        _by_name([(name, code.digest) for name, code in codes]),
         platform.python_version(),
-        {code.digest: code.description for code in (definition.fingerprint(), *codes.values())},
+        {
+            code.digest: code.description
+            for code in (definition.fingerprint(), *(code for _, code in codes))
+        },
     )
+
+
+def _by_name(codes: Iterable[Sequence[str]]) -> dict[str, str]:
+    """Digests by name, those of the same name told apart."""
+    found: dict[str, str] = {}
+    for name, digest in codes:
+        number = sum(known.partition("#")[0] == name for known in found)
+        found[name if number == 0 else f"{name}#{number + 1}"] = digest
+    return found
 
 
 def _nearest(
@@ -207,8 +220,8 @@ def _nearest(
     least = (0, 0.0)
     names = list(store.jobs.names())
     with progress_of("looking for the nearest known job", len(names), wanted=progress) as bar:
-        for record in records_of(store, names, side.task, bar.add):
-            if record.job_id == side.job_id:
+        for record in records_of(store, names, seen=bar.add):
+            if record.job_id == side.job_id or record.task != side.task:
                 continue
             distance = (_distance(side, _of_record(record)), -record.started)
             if best is None or distance < least:
@@ -249,7 +262,7 @@ def _differences(store: Store, here: _Side, there: _Side) -> list[Difference]:
 
 
 def _of_arguments(here: _Side, there: _Side) -> Iterator[Difference]:
-    for name in here.arguments.keys() | there.arguments.keys():
+    for name in here.arguments | there.arguments:
         component = f"argument `{name}`"
         if name not in here.arguments or name not in there.arguments:
             side = "here" if name in here.arguments else "there"
@@ -286,7 +299,8 @@ def _of_code(
         return
     for change in changes(ours, theirs):
         if change.here or change.there:
-            yield Difference(f"{component}: {change.what}", change.here, change.there)
+            note = f"{change.here}, other content" if change.here == change.there else ""
+            yield Difference(f"{component}: {change.what}", change.here, change.there, note)
         elif change.diff:
             yield Difference(f"{component}: {change.what}", note="changed", diff=change.diff)
         else:

@@ -15,7 +15,7 @@ from .code import class_fingerprint
 from .definition import Definition
 from .errors import CannotEncode
 from .names import class_name
-from .values import Encoder
+from .values import Encoded, Encoder
 
 _KIND = "kachery job 1"
 
@@ -30,13 +30,15 @@ class Addresses(NamedTuple):
     """The addresses of a call's arguments.
 
     `of`: parameter -> 32 bytes. `classes`: the project's classes whose instances were met. `size`:
-    bytes of all encodings and blobs. `callables`: the functions that were met.
+    bytes of all encodings and blobs. `callables`: the functions that were met. `told`: those of the
+    classes and functions that are not in secret arguments.
     """
 
     of: dict[str, bytes]
     classes: ClassCodes
     size: int
     callables: tuple[Any, ...]
+    told: tuple[ClassCodes, tuple[Any, ...]]
 
 
 def addresses_of(
@@ -51,31 +53,61 @@ def addresses_of(
     `special` encodes further types; see Encoder. `known` are addresses computed before, of which
     only those of the parameters in `unknown` are computed anew.
     """
-    of: dict[str, bytes] = {} if known is None else dict(known.of)
-    classes: ClassCodes = frozenset() if known is None else known.classes
-    size = 0 if known is None else known.size
-    callables: tuple[Any, ...] = () if known is None else known.callables
+    if known is None:
+        known = _NONE
+    of, classes, size, callables, (told, named) = dict(known.of), *known[1:]
     encoder = Encoder(special)
     for name in definition.identifying:
         if name in of and name not in unknown:
             continue
-        try:
-            encoded = encoder.encode(arguments[name], pickling=name in definition.opaque)
-        except CannotEncode as error:
-            error.advice = "; or leave the parameter out of the identity with ignore=(...)"
-            raise error.inside(f"{definition.name.rpartition(':')[2]}({name})") from error.__cause__
+        encoded = _encoded(encoder, definition, name, arguments[name])
         of[name] = encoded.address
         size += encoded.size
-        if encoded.classes:
-            classes |= codes_of(encoded.classes, definition.package)
+        if not encoded.classes and not encoded.callables:
+            continue
+        codes = codes_of(encoded.classes, definition.package)
+        classes |= codes
         callables += tuple(encoded.callables)
-    return Addresses(of, classes, size, callables)
+        if name not in definition.secret:
+            told |= codes
+            named += tuple(encoded.callables)
+    _refuse_namesakes(classes, f"{definition.name.rpartition(':')[2]}(...)")
+    return Addresses(of, classes, size, callables, (told, named))
+
+
+_NONE = Addresses({}, frozenset(), 0, (), (frozenset(), ()))
+
+
+def _encoded(encoder: Encoder, definition: Definition, name: str, value: Any) -> Encoded:
+    try:
+        return encoder.encode(value, pickling=name in definition.opaque)
+    except CannotEncode as error:
+        error.advice = "; or leave the parameter out of the identity with ignore=(...)"
+        if name in definition.secret:
+            error.place = ""  # it may tell what is in a dict
+        raise error.inside(f"{definition.name.rpartition(':')[2]}({name})") from error.__cause__
+
+
+def _refuse_namesakes(codes: ClassCodes, place: str = "") -> None:
+    """Refuse classes of one name and different code: which instance is of which would not count."""
+    if len(codes) < 2:
+        return
+    names = [name for name, _ in codes]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise CannotEncode(
+            f"there are different classes called {', '.join(twice)} in it. Give them names of their"
+            " own, in __qualname__, or register one of them",
+            place,
+        )
 
 
 def codes_of(classes: Iterable[type], package: str) -> ClassCodes:
     """The names and fingerprints of those of the classes that are the project's, from a package."""
-    codes = ((class_name(cls), class_fingerprint(cls, package)) for cls in classes)
-    return frozenset((name, code.digest) for name, code in codes if code is not None)
+    found = ((class_name(cls), class_fingerprint(cls, package)) for cls in classes)
+    codes = frozenset((name, code.digest) for name, code in found if code is not None)
+    _refuse_namesakes(codes)
+    return codes
 
 
 def identify(definition: Definition, addresses: Mapping[str, bytes], classes: ClassCodes) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from typing import Any, Protocol
 
+from .awaiting import done
 from .binding import Arguments
 from .cache import Outcome
 from .definition import Definition
@@ -75,6 +76,11 @@ class Job:
     def callables(self) -> tuple[Any, ...]:
         """The functions among the arguments."""
         return self._addresses.callables
+
+    @property
+    def told(self) -> tuple[ClassCodes, tuple[Any, ...]]:
+        """Of the classes and functions those that are not in secret arguments."""
+        return self._addresses.told
 
     @property
     def task(self) -> str:
@@ -245,12 +251,7 @@ class Job:
             self._id = None
 
     def __await__(self) -> Generator[Any, None, Any]:
-        import asyncio
-
-        waiting = asyncio.wrap_future(self.started())
-        yield from asyncio.wait([waiting]).__await__()
-        if not waiting.cancelled():
-            waiting.exception()  # it has been seen; result() raises it
+        yield from done(self.started()).__await__()
         return self.result()
 
     def started(self) -> Future[Outcome]:

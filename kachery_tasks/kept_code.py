@@ -4,27 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from kachery_store import DigestMismatch, NotFound, Store
+from kachery_store import DigestMismatch, NotFound, Store, StoreTooNew, StoreUnavailable
 
 from .code import Description, Fingerprint
-
-_kept: set[tuple[str, str]] = set()  # root, fingerprint: what this process has kept already
 
 
 def keep_code(store: Store, fingerprints: Iterable[Fingerprint]) -> None:
     """Keep what fingerprints stand for, where that is not done. Raises StoreUnavailable."""
     for fingerprint in fingerprints:
-        name = (store.root, fingerprint.digest)
-        if name not in _kept:
+        if not store.code.has(fingerprint.digest):
             store.code.create(fingerprint.digest, fingerprint.description.to_bytes())
-            _kept.add(name)
 
 
 def kept_code(store: Store, digest: str) -> Description | None:
-    """What a fingerprint stands for, if that was kept; what is damaged is set aside, said aloud."""
+    """What a fingerprint stands for, if that was kept and can be read.
+
+    What is damaged is set aside, and that is said.
+    """
     try:
         return Description.from_bytes(store.code.read(digest), digest)
-    except NotFound:
+    except (NotFound, StoreTooNew, StoreUnavailable):
         return None
     except DigestMismatch:
         store.code.set_aside(digest)

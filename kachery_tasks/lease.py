@@ -21,7 +21,7 @@ _Name = tuple[str, str]  # root of the store, job id
 
 _mine: ContextVar[frozenset[_Name]] = ContextVar("kachery_leases_of_this_call", default=frozenset())
 _held: dict[_Name, threading.Lock] = {}  # locked by the thread that has the lease
-_blocked: dict[_Name, _Name] = {}  # a job that is held -> the job that its holder waits for
+_blocked: dict[_Name, list[_Name]] = {}  # a job that is held -> the jobs that its holder waits for
 _mutex = threading.Lock()
 _descriptors: set[int] = set()
 
@@ -61,23 +61,32 @@ def _wait_for_turn(name: _Name, mine: frozenset[_Name]) -> threading.Lock:
             if other is turn:
                 return turn
             _refuse_circle(name, mine)
-            _blocked.update(dict.fromkeys(mine, name))
+            for one in mine:
+                _blocked.setdefault(one, []).append(name)
         try:
             with other:
                 pass  # whoever had it is done; now it is somebody's turn
         finally:
             with _mutex:
                 for one in mine:
-                    _blocked.pop(one, None)
+                    _blocked[one].remove(name)
+                    if not _blocked[one]:
+                        del _blocked[one]
 
 
 def _refuse_circle(name: _Name, mine: frozenset[_Name]) -> None:
     """Refuse to wait for a job whose holder waits, perhaps through others, for one of mine."""
-    waits_for: _Name | None = name
-    while waits_for is not None:
-        waits_for = _blocked.get(waits_for)
-        if waits_for in mine:
-            raise KacheryError(f"job {name[1]} and job {waits_for[1]} ask for each other's results")
+    seen: set[_Name] = set()
+    waiting = [name]
+    while waiting:
+        for waits_for in _blocked.get(waiting.pop(), ()):
+            if waits_for in mine:
+                raise KacheryError(
+                    f"job {name[1]} and job {waits_for[1]} ask for each other's results"
+                )
+            if waits_for not in seen:
+                seen.add(waits_for)
+                waiting.append(waits_for)
 
 
 @contextmanager

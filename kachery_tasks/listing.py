@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 
-from kachery_store import DigestMismatch, NotFound, Store
+from kachery_store import DigestMismatch, NotFound, Store, StoreTooNew
 
 from .cache import lookup
 from .record import Record
@@ -27,7 +27,10 @@ def records_of(
 ) -> Iterator[Record]:
     """The records of some jobs, as `all_records`; `seen()` is called for each job looked at."""
     for job_id in ids:
-        record = lookup(store, job_id)
+        try:
+            record = lookup(store, job_id)
+        except StoreTooNew:  # what a later kachery wrote is there, and not for us
+            record = None
         if record is not None and (task is None or _is_called(record, task)):
             yield record
         seen()
@@ -38,9 +41,11 @@ def other_results(store: Store, record: Record) -> list[Record]:
     found = []
     for name in store.differing.names(record.job_id):
         if name.startswith(record.job_id):
-            with suppress(NotFound, DigestMismatch):
+            with suppress(NotFound, DigestMismatch, StoreTooNew):
                 found.append(Record.from_bytes(store.differing.read(name), record.job_id))
-    return sorted(found, key=lambda one: one.started)
+    stored = record.result.address  # after `forget` it may be another one
+    others = [one for one in found if one.result.address != stored]
+    return sorted(others, key=lambda one: one.started)
 
 
 def find_record(store: Store, text: str) -> Record:

@@ -14,6 +14,7 @@ import os
 import site
 import sys
 import sysconfig
+import types
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -63,6 +64,8 @@ def rule_known(names: Rule) -> Iterator[None]:
 
 
 def _names(names: Iterable[str]) -> frozenset[str]:
+    if not isinstance(names, Iterable):
+        raise TypeError(f"{names!r} is no tuple of names of packages and modules")
     listed = frozenset([names] if isinstance(names, str) else names)
     for name in listed:
         if not isinstance(name, str) or not all(map(str.isidentifier, name.split("."))):
@@ -80,6 +83,14 @@ def is_project_module(name: str, package: str = "") -> bool:
     if (named := _as_configured(name)) is not None:
         return named
     return (top == package and top != "") or not _is_installed(name, sys.modules.get(name))
+
+
+def is_project_class(cls: type, package: str = "") -> bool:
+    """Whether a class is the project's; what `types` or dataclasses made for it has no module."""
+    module = cls.__module__
+    if module == "types" and getattr(types, cls.__qualname__, None) is not cls:
+        return True
+    return is_project_module(module, package)
 
 
 def _as_configured(name: str) -> bool | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from kachery_store import Store
+from kachery_store import DigestMismatch, NotFound, Store, StoreUnavailable
 
 from .binding import Arguments
 from .cache import load, lookup, ran, run_job
@@ -54,7 +54,8 @@ def reproduce(
 ) -> Reproduction:
     """Run a job again and compare; what has never run is run, and stored, first.
 
-    Another result is noted in the store. Raises what the function raises, NotReproducible when a
+    The function runs in this process, what has never run twice. Another result is noted in the
+    store. Raises what the function raises, NotReproducible when a
     result cannot be stored and so cannot be compared.
     """
     addresses = addresses_of(definition, arguments)
@@ -79,8 +80,8 @@ def reproduce(
 def _places(store: Store, record: Record, value: Any) -> list[str]:
     try:
         stored = load(store, record)
-    except CannotDecode as error:
-        return [f"the first result cannot be decoded here: {error}"]
+    except (CannotDecode, DigestMismatch, NotFound, StoreUnavailable) as error:
+        return [f"the first result cannot be read here: {error}"]
     found: list[str] = []
     for place in _differing("result", stored, value):
         if len(found) == _SHOWN:
@@ -93,12 +94,26 @@ def _differing(place: str, first: Any, second: Any) -> Iterator[str]:
     """The places in two values that differ."""
     if _same(first, second):
         return
+    if not _is_known(first) or not _is_known(second):  # opaque values may go round in circles
+        yield _both(place, first, second)
+        return
+    found = False
+    for one in _in_parts(place, first, second):
+        found = True
+        yield one
+    if not found:  # something around the parts
+        yield _both(place, first, second)
+
+
+def _in_parts(place: str, first: Any, second: Any) -> Iterator[str]:
     members = _members(first), _members(second)
     if type(first) is not type(second) or members[0] is None or members[1] is None:
         yield _both(place, first, second)
     elif list(members[0]) != list(members[1]):
+        same = sorted(members[0]) == sorted(members[1])
+        what = "the same entries in another order" if same else "with other entries"
         lengths = f"{len(members[0])} at first, {len(members[1])} now"
-        yield f"{place}: {type_name(first)} of {lengths}, or with other keys"
+        yield f"{place}: {type_name(first)} of {lengths}, {what}"
     else:
         for name, member in members[0].items():
             yield from _differing(f"{place}{name}", member, members[1][name])
@@ -109,6 +124,14 @@ def _same(first: Any, second: Any) -> bool:
         return encode(first).address == encode(second).address
     except CannotEncode:
         return False  # an opaque part: as a whole it was not the same
+
+
+def _is_known(value: Any) -> bool:
+    try:
+        encode(value)
+    except CannotEncode:
+        return False
+    return True
 
 
 def _members(value: Any) -> dict[str, Any] | None:
@@ -132,9 +155,18 @@ def _both(place: str, first: Any, second: Any) -> str:
     return f"{place}: {before}, other content{_count(first, second)}"
 
 
+def _contiguous(array: Any) -> Any:
+    return array.copy(order="C")
+
+
 def _count(first: Any, second: Any) -> str:
     """How many elements of two arrays differ."""
     if type_name(first) != "numpy.ndarray" or first.dtype.hasobject:
         return ""
-    differing = int((first != second).sum())
+    if not first.size or not first.dtype.itemsize:
+        return ""
+    pairs = [
+        a.reshape(-1, 1).view("u1").reshape(a.size, -1) for a in map(_contiguous, (first, second))
+    ]
+    differing = int((pairs[0] != pairs[1]).any(axis=1).sum())
     return f" ({differing:,} of {first.size:,} elements differ)"

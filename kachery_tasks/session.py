@@ -55,7 +55,11 @@ class Session:
 
     def remove(self, job_id: str) -> None:
         """Forget the record of a job id."""
-        self._settings.store.jobs.remove(job_id)
+        store = self._settings.store
+        store.jobs.remove(job_id)
+        for name in list(store.differing.names(job_id)):
+            if name.startswith(job_id):
+                store.differing.remove(name)
 
     def start(self, jobs: Sequence[Job]) -> int:
         """Give every job a future: of the stored result, of an equal job's run, or of its own run.

@@ -120,14 +120,16 @@ def configure(
     ValueError for what is no name of a module.
     """
     global _configured
+    changed = None
+    if any(given is not UNCHANGED for given in (dir, client, strict)):
+        changed = (_configured or _default()).changed(dir, client, strict)
     if project is not None or installed is not None:
         now = rule()
         configure_rule(
             now.project if project is None else project,
             now.installed if installed is None else installed,
         )
-    if any(given is not UNCHANGED for given in (dir, client, strict)):
-        _configured = (_configured or _default()).changed(dir, client, strict)
+    _configured = changed or _configured
 
 
 def client_in_force(settings: Settings) -> Any:

@@ -12,12 +12,12 @@ import functools
 import operator
 import types
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from ..errors import CannotDecode, CannotEncode, CannotFingerprint
 from ..values.registry import Codec, add_fallback
 from .fingerprint import Fingerprint, finish
 from .reach import Reach
+from .recent import Recent
 
 _KINDS = (
     types.FunctionType,
@@ -32,7 +32,17 @@ _KINDS = (
     operator.methodcaller,
 )
 
-_of_functions: WeakKeyDictionary[types.FunctionType, Fingerprint] = WeakKeyDictionary()
+# Types of functions that are known by what they wrap, or by the name they are found under.
+_OF_LIBRARIES = frozenset(
+    (
+        "functools._lru_cache_wrapper",
+        "numba.core.registry.CPUDispatcher",
+        "numpy._ArrayFunctionDispatcher",
+        "numpy.ufunc",
+        "numpy.vectorize",
+    )
+)
+_of_functions: Recent[types.FunctionType, Fingerprint] = Recent()
 
 
 def callable_fingerprint(value: Any) -> Fingerprint:
@@ -42,7 +52,7 @@ def callable_fingerprint(value: Any) -> Fingerprint:
         reach = Reach("")
         known = finish(reach, reach.reference(value, "the function"))
         if isinstance(value, types.FunctionType):
-            _of_functions[value] = known
+            _of_functions.put(value, known)
     return known
 
 
@@ -50,7 +60,9 @@ def _encode(value: Any) -> list[Any]:
     try:
         return [callable_fingerprint(value).digest]
     except CannotFingerprint as error:
-        raise CannotEncode(f"it is code whose identity is not known: {error}") from error
+        raise CannotEncode(
+            f"it is code whose identity is not known: {error}", final=error.final
+        ) from error
 
 
 def _decode(digest: str) -> Any:
@@ -61,9 +73,12 @@ _CODEC = Codec("code.callable", _encode, _decode)
 
 
 def _codec_for(kind: type) -> Codec | None:
-    own = getattr(kind, "__kachery_task__", False)
-    ufunc = kind.__module__ == "numpy" and kind.__name__ == "ufunc"
-    return _CODEC if own or ufunc or kind in _KINDS else None
+    own = any("__kachery_task__" in base.__dict__ for base in kind.__mro__)
+    return _CODEC if own or kind in _KINDS or _whereabouts(kind) in _OF_LIBRARIES else None
+
+
+def _whereabouts(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 add_fallback(_codec_for, _CODEC)

@@ -6,14 +6,14 @@ later (docs/formats/code.md).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
 from kachery_store import DigestMismatch
-from kachery_store.errors import KacheryError
 
 from ..sealed import seal, unseal
 from ..values import decode, encode
+from .syntax import without_defaults
 
 MAGIC = "kachery code"
 VERSION = 1
@@ -37,6 +37,19 @@ class Description(NamedTuple):
         """The fingerprint, 64 hex digits."""
         whole = [_KIND, self.nodes] if self.start == _FIRST else [_KIND, self.nodes, self.start]
         return encode(whole).address.hex()
+
+    def without_defaults(self, names: Collection[str]) -> Description:
+        """The same, telling nothing of the defaults of some parameters of the first function."""
+        first = self.nodes[0][1]
+        told = {reference[1] for name, reference in first["defaults"].items() if name in names}
+        summaries = {
+            address: "secret" if address in told else text
+            for address, text in self.summaries.items()
+        }
+        sources = dict(self.sources)
+        if (source := sources.get(first.get("syntax", ""))) is not None:
+            sources[first["syntax"]] = without_defaults(source, names)
+        return self._replace(sources=sources, summaries=summaries)
 
     def labels(self) -> list[str]:
         """The nodes' names, those of the same name told apart: `lab:f`, `lab:f#2`."""
@@ -73,4 +86,4 @@ def _labels(names: list[str]) -> Iterator[str]:
 
 
 def _no_blob(digest: bytes, _size: int) -> memoryview:
-    raise KacheryError(f"a description of code names the blob {digest.hex()}")
+    raise DigestMismatch(f"a description of code names the blob {digest.hex()}")

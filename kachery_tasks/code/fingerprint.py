@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from types import FunctionType
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
 
 from ..errors import CannotFingerprint
-from ..project import is_project_module
+from ..project import is_project_class
 from .description import Description
 from .guards import Guards
 from .reach import Reach
+from .recent import Recent
 
 
 class Fingerprint(NamedTuple):
@@ -34,17 +34,21 @@ def fingerprint_of(
     version: str | None = None,
     depends: Iterable[str] = (),
     ignore: Collection[str] = (),
+    secret: Collection[str] = (),
 ) -> Fingerprint:
     """The fingerprint of a function as it is now; CannotFingerprint when something has no identity.
 
     With `version` the source text and what it reaches do not count, defaults and closure do.
     `depends` are installed distributions whose versions count, `ignore` parameters whose defaults do
-    not.
+    not, `secret` parameters of whose defaults the description tells nothing.
     """
     reach = Reach(package_of(function))
     start: Any = reach.function(function, version, ignore)
     versions = {name: _version_of(name) for name in sorted(depends)}
-    return finish(reach, [*start, versions] if versions else start)
+    found = finish(reach, [*start, versions] if versions else start)
+    if not secret:
+        return found
+    return found._replace(description=found.description.without_defaults(secret))
 
 
 def _version_of(distribution: str) -> str:
@@ -58,17 +62,18 @@ def _version_of(distribution: str) -> str:
         ) from None
 
 
-_of_classes: WeakKeyDictionary[type, Fingerprint] = WeakKeyDictionary()
+_of_classes: Recent[type, Fingerprint] = Recent()
 
 
 def class_fingerprint(cls: type, package: str = "") -> Fingerprint | None:
     """The fingerprint of a class of the project, seen from a package; None for an installed class."""
-    if not is_project_module(cls.__module__, package):
+    if not is_project_class(cls, package):
         return None
     known = _of_classes.get(cls)
     if known is None or not known.guards.hold():
         reach = Reach(package_of(cls))
-        known = _of_classes[cls] = finish(reach, reach.class_(cls))
+        known = finish(reach, reach.class_(cls))
+        _of_classes.put(cls, known)
     return known
 
 

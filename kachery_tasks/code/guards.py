@@ -26,8 +26,8 @@ class Guards:
         self._rule = rule()
         self._names: list[tuple[Mapping[str, Any], str, Any]] = []
         self._cells: list[tuple[CellType, Any]] = []
-        self._functions: list[tuple[FunctionType, Any, Any, Any, tuple[Any, ...]]] = []
-        self._classes: list[tuple[type, tuple[Any, ...]]] = []
+        self._functions: list[tuple[FunctionType, Any, Any, Any, dict[str, Any]]] = []
+        self._classes: list[tuple[type, tuple[Any, ...], tuple[Any, ...]]] = []
         self._contents: list[tuple[Any, Callable[[Any], bytes], bytes]] = []
 
     def name(self, namespace: Mapping[str, Any], name: str) -> Any:
@@ -44,7 +44,7 @@ class Guards:
 
     def function(self, function: FunctionType) -> None:
         """Guard a function's code, defaults and attributes."""
-        attributes = tuple(function.__dict__.values())
+        attributes = function.__dict__.copy()
         self._functions.append(
             (
                 function,
@@ -56,8 +56,9 @@ class Guards:
         )
 
     def type(self, cls: type) -> None:
-        """Guard the attributes of a class."""
-        self._classes.append((cls, tuple(cls.__dict__.values())))
+        """Guard the attributes, the bases and the metaclass of a class."""
+        around = (*cls.__dict__, *cls.__bases__, type(cls))
+        self._classes.append((cls, tuple(cls.__dict__.values()), around))
 
     def content(self, value: Any, now: bytes, content_of: Callable[[Any], bytes]) -> None:
         """Guard the content of something that can change in place, which is `now`."""
@@ -79,11 +80,13 @@ class Guards:
                 function.__code__ is not code
                 or function.__defaults__ is not defaults
                 or function.__kwdefaults__ is not kwdefaults
-                or not _same(tuple(function.__dict__.values()), attributes)
+                or not _alike(function.__dict__, attributes)
             ):
                 return False
         return all(
-            _same(tuple(cls.__dict__.values()), attributes) for cls, attributes in self._classes
+            _same(tuple(cls.__dict__.values()), attributes)
+            and _same((*cls.__dict__, *cls.__bases__, type(cls)), around)
+            for cls, attributes, around in self._classes
         )
 
     def _contents_hold(self) -> bool:
@@ -95,6 +98,10 @@ class Guards:
 
 def _same(now: tuple[Any, ...], then: tuple[Any, ...]) -> bool:
     return len(now) == len(then) and all(map(operator.is_, now, then))
+
+
+def _alike(now: dict[str, Any], then: dict[str, Any]) -> bool:
+    return now.keys() == then.keys() and _same(tuple(now.values()), tuple(then.values()))
 
 
 def _content(cell: CellType) -> Any:

@@ -12,7 +12,6 @@ from ..project import is_installed_file
 _INERT = frozenset(
     (
         "_asyncio.Future",
-        "_contextvars.ContextVar",
         "_io.BufferedRandom",
         "_io.BufferedReader",
         "_io.BufferedWriter",
@@ -73,16 +72,24 @@ _INCIDENTAL = frozenset(
         "__annotate_func__",
         "__annotations__",
         "__annotations_cache__",
+        "__callable_proto_members_only__",
+        "__closed__",
         "__dataclass_params__",
         "__dict__",
         "__doc__",
+        "__extra_items__",
         "__firstlineno__",
         "__class_vars__",
+        "__is_pydantic_dataclass__",
         "__module__",
+        "__mutable_keys__",
+        "__non_callable_proto_members__",
         "__orig_bases__",
         "__parameters__",
         "__private_attributes__",
+        "__protocol_attrs__",
         "__qualname__",
+        "__readonly_keys__",
         "__signature__",
         "__slotnames__",
         "__static_attributes__",
@@ -105,14 +112,21 @@ def is_generated(cls: type, name: str, value: Any) -> bool:
     """Whether dataclass, attrs or namedtuple wrote a method, from what is described beside it."""
     if "__attrs_attrs__" in cls.__dict__:
         return _is_made_by_attrs(name, value)
+    if name in ("__init__", "__subclasshook__") and "_is_protocol" in cls.__dict__:
+        function = getattr(value, "__func__", value)
+        return getattr(function, "__module__", None) == "typing"  # what Protocol writes
     if "__dataclass_params__" not in cls.__dict__ and "_field_defaults" not in cls.__dict__:
         return False
     code = getattr(getattr(value, "__wrapped__", value), "__code__", None)
     if not isinstance(code, CodeType):
         return type(value).__name__ == "_tuplegetter"
-    if name in _OF_NAMED_TUPLES or name == "__replace__":
-        return is_installed_file(code.co_filename) or code.co_filename.startswith("<string")
-    return name in _OF_DATACLASSES and code.co_filename == "<string>"
+    if is_installed_file(code.co_filename):
+        of_pydantic = name == "__init__" and "__is_pydantic_dataclass__" in cls.__dict__
+        return of_pydantic or name in _OF_NAMED_TUPLES or name == "__replace__"
+    if code.co_filename.startswith("<string") and name == "__new__":
+        return code.co_name == "<lambda>"  # of a named tuple
+    # A user's own method can be in a file called "<string>" too, but not in such a function.
+    return name in _OF_DATACLASSES and code.co_qualname == f"__create_fn__.<locals>.{name}"
 
 
 def _is_made_by_attrs(name: str, value: Any) -> bool:

@@ -18,7 +18,8 @@ import importlib
 import importlib.util
 import sys
 import types
-from collections.abc import Callable, Collection, Iterator
+import typing
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from types import FunctionType, ModuleType
 from typing import Any
@@ -27,11 +28,11 @@ from kachery_store.saying import warn
 
 from ..errors import CannotEncode, CannotFingerprint, LargeGlobalWarning
 from ..names import class_name, module_name, qualified_name
-from ..project import is_installed_file, is_project_module
+from ..project import is_installed_file, is_project_class, is_project_module
 from ..summary import summary_of
-from ..values import encode
+from ..values import Encoded, encode
 from ..values.class_types import is_plain_class, state_of
-from .classes import describe_class
+from .classes import describe_class, described_call
 from .digests import digest_of_code
 from .guards import MISSING, Guards
 from .inert import is_inert
@@ -40,8 +41,9 @@ from .wrappers import parts_of
 
 _BUILTINS = dict(vars(builtins))
 _WRAPPED = ("__wrapped__", "py_func", "pyfunc")  # of lru_cache, numba, np.vectorize
+_FUNCTIONS = (FunctionType, types.MethodType, functools.partial)
 _LARGE = 1 << 20  # bytes of a constant that is hashed at every call
-_IMMUTABLE = (type(None), bool, int, float, complex, str, bytes, range, type(...), enum.Enum)
+_IMMUTABLE = (type(None), bool, int, float, complex, str, bytes, range, type(...))
 
 
 class Reach:
@@ -56,7 +58,7 @@ class Reach:
         self.package = package
         self._positions: dict[int, int] = {}  # id -> position in nodes
         self._kept: list[Any] = []  # so that no id is used twice
-        self._open: set[int] = set()  # containers that the walk is inside of
+        self._open: dict[int, None] = {}  # containers that the walk is inside of
 
     # Nodes
 
@@ -104,7 +106,8 @@ class Reach:
         }
         if function.__dict__:  # f.rate = 3, or what a decorator left there
             described["attributes"] = {
-                name: self._of_closure(value) for name, value in sorted(function.__dict__.items())
+                name: self._or_unidentified(value, f"{function.__name__}.{name}")
+                for name, value in sorted(function.__dict__.items())
             }
         if version is not None:
             return {"version": version, **described}
@@ -146,10 +149,26 @@ class Reach:
     def _follow(self, value: Any, name: str, attributes: list[str], function: FunctionType) -> Any:
         while isinstance(value, ModuleType) and attributes:
             if not is_project_module(value.__name__, self.package):
-                return ["name", ".".join([f"{value.__name__}:{attributes[0]}", *attributes[1:]])]
+                return self._of_installed_module(value, attributes)
             name, *attributes = attributes
             value = self._attribute_of_module(value, name)
         return self.reference(value, f"the global {name!r} that {function.__name__} reads")
+
+    def _of_installed_module(self, module: ModuleType, attributes: list[str]) -> Any:
+        """What is taken of an installed module: a name, or what the project has put in its place."""
+        value: Any = module
+        for attribute in attributes:
+            if not isinstance(value, ModuleType):
+                break
+            value = self.guards.name(value.__dict__, attribute)
+        if isinstance(value, FunctionType | type) and self._is_of_project(value):
+            return self.reference(value, f"{module.__name__}.{'.'.join(attributes)}")
+        return ["name", f"{module.__name__}:{'.'.join(attributes)}"]
+
+    def _is_of_project(self, thing: FunctionType | type) -> bool:
+        if isinstance(thing, type):
+            return is_project_class(thing, self.package)
+        return is_project_module(_module_of(thing), self.package)
 
     def _attribute_of_module(self, module: ModuleType, name: str) -> Any:
         value = self.guards.name(module.__dict__, name)
@@ -181,6 +200,7 @@ class Reach:
 
     def _describe_module(self, module: ModuleType) -> Any:
         described = {}
+        self.guards.content(module, _names(module), _names)
         for name in sorted(module.__dict__):
             if name not in ABOUT_THE_MODULE:
                 value = self.guards.name(module.__dict__, name)
@@ -196,12 +216,10 @@ class Reach:
         if isinstance(value, FunctionType):
             return self._function_reference(value)
         if isinstance(value, type):
-            if is_project_module(value.__module__, self.package):
-                return self.class_(value)
-            return ["name", qualified_name(value)]
+            return self.class_(value) if self._is_of_project(value) else _named(value)
         if isinstance(value, ModuleType):
             return self._module_reference(value)
-        if getattr(type(value), "__kachery_task__", False):
+        if any("__kachery_task__" in base.__dict__ for base in type(value).__mro__):
             node = self.function(value.definition.function, value.definition.version)
             bound = getattr(value, "instance", MISSING)
             return (
@@ -217,12 +235,17 @@ class Reach:
         return self._node(module, name, lambda: self._describe_module(module))
 
     def _function_reference(self, function: FunctionType) -> Any:
-        module = function.__globals__.get("__name__") or function.__module__ or ""
-        if is_project_module(module, self.package):
+        if self._is_of_project(function):
             return self.function(function)
         # An installed function may wrap one of the project: a decorator's closure holds it.
         closure = [self._of_installed(cell) for cell in function.__closure__ or ()]
-        return ["name", f"{module}:{function.__code__.co_qualname}", closure]
+        name = ["name", f"{_module_of(function)}:{function.__code__.co_qualname}", closure]
+        if (wrapped := function.__dict__.get("__wrapped__")) is not None:
+            self.guards.function(function)
+            name.append(self._of_closure(wrapped))
+            if _module_of(function) == "pydantic._internal._validate_call":
+                name.append(described_call(self, function))
+        return name
 
     def _of_installed(self, cell: types.CellType) -> Any:
         """What an installed function's closure holds: functions and parameters, but not its state."""
@@ -239,15 +262,25 @@ class Reach:
 
     def _of_closure(self, value: Any) -> Any:
         if value is MISSING or callable(value) or _is_immutable(value):
-            try:
-                return self.reference(value, "a closure")
-            except CannotFingerprint:
-                pass
+            return self._or_unidentified(value, "a closure")
         return ["unidentified", qualified_name(type(value))]
+
+    def _or_unidentified(self, value: Any, place: str) -> Any:
+        """What stands for a value that a decorator may have left there for itself."""
+        try:
+            return self.reference(value, place)
+        except CannotFingerprint:
+            return ["unidentified", qualified_name(type(value))]
 
     def _wrapped_reference(self, value: Any, place: str) -> Any:
         if isinstance(value, types.BuiltinMethodType) and self._installed_name(value) is None:
             return ["method", value.__name__, self.reference(value.__self__, place)]
+        if isinstance(value, functools.partial):
+            self.guards.content(value, _identities(value.keywords), _keywords)
+        origin = typing.get_origin(value)
+        if isinstance(origin, type) and self._is_of_project(origin):
+            arguments = [self.reference(one, place) for one in typing.get_args(value)]
+            return ["alias", self.class_(origin), arguments]
         if (wrapper := parts_of(value)) is not None:
             name, parts = wrapper
             return [name, *(self._part(part, place) for part in parts)]
@@ -273,27 +306,70 @@ class Reach:
     def _value_reference(self, value: Any, place: str) -> Any:
         kind = f"{type(value).__module__}.{type(value).__qualname__}"
         if is_inert(type(value)):
-            return ["inert", kind]
+            own = [base for base in type(value).__mro__ if self._is_of_project(base)]
+            return ["inert", kind, *map(self.class_, own[:1])]
         if (name := self._installed_name(value)) is not None:
             return ["name", name]
+        if self._holds_functions(value):  # which are nodes, and may lead back here
+            return self._taken_apart(value, place)
         try:
-            return self._content_reference(value, place)
+            encoded = encode(value)
+            if _namesakes(encoded.classes):
+                return self._taken_apart(value, place) or self._constant(value, encoded, place)
+            return self._constant(value, encoded, place)
         except CannotEncode as error:
-            if type(value) in (list, tuple, dict):
-                return self._members_reference(value, place)
-            if is_project_module(type(value).__module__, self.package) and is_plain_class(
-                type(value)
-            ):
-                return self._instance_reference(value, place)
+            apart = None if error.final else self._taken_apart(value, place)
+            if apart is not None:
+                return apart
             raise CannotFingerprint(
                 f"{place} is a {kind}, which cannot be part of the identity of the code ({error})."
                 " Pass it as an argument, make it inside the function, or give the task version=,"
-                " so that its source does not count"
+                " so that its source does not count",
+                final=error.final,
             ) from error
 
-    def _content_reference(self, value: Any, place: str) -> Any:
+    def _holds_functions(self, value: Any) -> bool:
+        """Whether something that can be taken apart has functions in it, at any depth."""
+        seen: set[int] = set()
+        waiting = [value]
+        while waiting:
+            one = waiting.pop()
+            if id(one) in seen:
+                continue
+            seen.add(id(one))
+            if type(one) in (list, tuple):
+                members: Iterable[Any] = one
+            elif type(one) is dict:
+                members = [*one, *one.values()]
+            elif self._is_plain_instance(one):
+                members = state_of(one).values()
+            else:
+                continue
+            for member in members:
+                if type(member) in _FUNCTIONS:
+                    return True
+                if type(member) not in _IMMUTABLE:
+                    waiting.append(member)
+        return False
+
+    def _is_plain_instance(self, value: Any) -> bool:
+        kind = type(value)
+        return self._is_of_project(kind) and is_plain_class(kind)
+
+    def _taken_apart(self, value: Any, place: str) -> Any:
+        """A list, tuple, dict or instance, member by member; None for what is none."""
+        if id(value) in self._open:  # such as an instance that has a bound method of its own
+            return ["around", list(reversed(self._open)).index(id(value))]
+        if type(value) in (list, tuple, dict):
+            return self._members_reference(value, place)
+        if self._is_plain_instance(value):
+            return self._instance_reference(value, place)
+        return None
+
+    def _constant(self, value: Any, encoded: Encoded, place: str) -> Any:
         """A constant, by its content; if it can change, that is looked at again at each call."""
-        encoded = encode(value)
+        if _namesakes(encoded.classes):
+            raise CannotEncode("there are different classes of the same name in it", final=True)
         # Strings and bytes of the program may be secrets that it got from its environment.
         self.summaries[encoded.address.hex()] = summary_of(value, texts=False)
         if not _is_immutable(value):
@@ -310,7 +386,7 @@ class Reach:
         members = list(value.items()) if isinstance(value, dict) else list(value)
         self._kept.append(members)
         self.guards.content(value, _identities(value), _identities)
-        with self._inside(value, place):
+        with self._inside(value):
             references = [self.reference(member, f"something in {place}") for member in members]
         return [type(value).__name__, references]
 
@@ -318,8 +394,8 @@ class Reach:
         """An instance of a class of the project: its class and its attributes."""
         state = state_of(value)
         self._kept.append((value, state))
-        self.guards.content(value, _identities(state), lambda v: _identities(state_of(v)))
-        with self._inside(value, place):
+        self.guards.content(value, _identities_of_state(value), _identities_of_state)
+        with self._inside(value):
             attributes = {
                 name: self.reference(member, f"{place}, in its attribute {name!r},")
                 for name, member in state.items()
@@ -327,14 +403,12 @@ class Reach:
         return ["instance", self.class_(type(value)), attributes]
 
     @contextmanager
-    def _inside(self, value: Any, place: str) -> Iterator[None]:
-        if id(value) in self._open:
-            raise CannotFingerprint(f"{place} contains itself. Pass it as an argument")
-        self._open.add(id(value))
+    def _inside(self, value: Any) -> Iterator[None]:
+        self._open[id(value)] = None
         try:
             yield
         finally:
-            self._open.discard(id(value))
+            del self._open[id(value)]
 
     def _installed_name(self, value: Any) -> str | None:
         """The name of a built-in or installed thing that is found again under its name."""
@@ -383,6 +457,30 @@ def _identities(value: Any) -> bytes:
     return repr([id(member) for member in members]).encode()
 
 
+def _identities_of_state(instance: Any) -> bytes:
+    return repr(id(type(instance))).encode() + _identities(state_of(instance))
+
+
+def _keywords(partial: functools.partial[Any]) -> bytes:
+    return _identities(partial.keywords)
+
+
+def _names(module: ModuleType) -> bytes:
+    return repr(sorted(module.__dict__.keys() - ABOUT_THE_MODULE)).encode()
+
+
+def _namesakes(classes: list[type]) -> bool:
+    return len(classes) > 1 and len(set(map(qualified_name, classes))) < len(classes)
+
+
+def _module_of(function: FunctionType) -> str:
+    return function.__globals__.get("__name__") or function.__module__ or ""
+
+
+def _named(cls: type) -> list[str]:
+    return ["name", qualified_name(cls)]
+
+
 def _is_found(value: Any, module: str, name: str) -> bool:
     """Whether a thing is what its name says, and not something that took over a name."""
     found: Any = sys.modules.get(module)
@@ -396,7 +494,7 @@ def _is_found(value: Any, module: str, name: str) -> bool:
 def _is_immutable(value: Any) -> bool:
     if isinstance(value, tuple | frozenset):
         return type(value) in (tuple, frozenset) and all(map(_is_immutable, value))
-    return isinstance(value, _IMMUTABLE)
+    return type(value) in _IMMUTABLE or isinstance(value, enum.Enum)
 
 
 def _could_be_project(name: str, package: str) -> bool:

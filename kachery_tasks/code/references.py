@@ -17,7 +17,7 @@ _LOADS = frozenset(("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"))
 # Where a module is and what it is called is not what its code does.
 ABOUT_THE_MODULE = frozenset(
     ("__name__", "__file__", "__doc__", "__spec__", "__package__", "__loader__", "__builtins__")
-    + ("__path__", "__cached__", "__annotations__", "__all__")
+    + ("__path__", "__cached__", "__warningregistry__", "__annotations__", "__all__")
 )
 
 

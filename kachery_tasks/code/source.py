@@ -24,7 +24,6 @@ _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 _APART = 1_000_000  # lines; more than any file has
 # What a class made by attrs was compiled in: annotations are not looked at anyway.
 _INCIDENTAL_FLAGS = inspect.CO_NESTED | __future__.annotations.compiler_flag
-_OF_CLASS_BODIES = ("__firstlineno__", "__static_attributes__")
 
 
 class _File:
@@ -155,18 +154,14 @@ def same_code(a: CodeType, b: CodeType) -> bool:
 
 
 def _constants(code: CodeType) -> list[Any]:
-    """The constants, without those that Python 3.13 has in the body of a class.
-
-    One is the line, the other one is in the order of a set, which differs between processes.
-    """
+    """The constants, without the line that Python 3.13 has in the body of a class."""
     constants: list[Any] = list(code.co_consts)
     if "__firstlineno__" in code.co_names:
         steps = [i for i in dis.get_instructions(code) if i.opname != "EXTENDED_ARG"]
         loaded = [step.arg for step in steps if step.opcode in dis.hasconst]
         for load, store in itertools.pairwise(steps):
-            made = store.opname == "STORE_NAME" and store.argval in _OF_CLASS_BODIES
-            if made and load.arg is not None and loaded.count(load.arg) == 1:
-                constants[load.arg] = None
+            if store.argval == "__firstlineno__" and loaded.count(load.arg) == 1:
+                constants[load.arg or 0] = None
     return constants
 
 

@@ -9,6 +9,7 @@ them. The result is plain data and the same on every Python; `ast.dump` is not.
 from __future__ import annotations
 
 import ast
+from collections.abc import Collection
 from typing import Any
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
@@ -124,3 +125,29 @@ def _pieces(values: list[ast.expr]) -> list[ast.expr]:
                 continue
         pieces.append(value)
     return pieces
+
+
+def without_defaults(source: str, names: Collection[str]) -> str:
+    """The text of a function without the defaults of some of its parameters."""
+    try:
+        function = ast.parse(source).body[0]
+    except SyntaxError:  # a lambda in the middle of something
+        return "(its source has a secret default)"
+    if not isinstance(function, _FUNCTIONS):
+        return "(its source has a secret default)"
+    arguments = function.args
+    positional = arguments.posonlyargs + arguments.args
+    pairs = [
+        *zip(
+            positional[len(positional) - len(arguments.defaults) :], arguments.defaults, strict=True
+        ),
+        *zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True),
+    ]
+    text = source
+    for argument, default in sorted(
+        pairs, key=lambda pair: -pair[0].lineno * 1000 - pair[0].col_offset
+    ):
+        segment = None if default is None else ast.get_source_segment(source, default)
+        if argument.arg in names and segment:
+            text = text.replace(segment, "...")
+    return text

@@ -8,7 +8,7 @@ register(type, ...)                 an encoding for a type of your own
 
 from .decoding import decode
 from .encoding import Encoded, Encoder, encode, encode_result
-from .opaque import Made, remember
+from .opaque import Made, recall, remember
 from .registry import Buffer, Fields, register
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "decode",
     "encode",
     "encode_result",
+    "recall",
     "register",
     "remember",
 ]

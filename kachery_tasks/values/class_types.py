@@ -5,111 +5,75 @@ The encoding names the class; its code joins the job id.
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import enum
-import functools
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from ..errors import CannotDecode
 from ..names import class_name, find_class
 from ..project import is_project_module
 from .registry import Codec, Fields, add_fallback
+from .subclass_types import (
+    CONTENT,
+    adds_only_attributes,
+    cached_kept,
+    dict_of,
+    filled,
+    filled_slots,
+    is_plain_class,
+    restore,
+    slots_of,
+    state_of,
+)
+
+__all__ = ("is_plain_class", "is_pydantic", "state_of")
+
+# Types that say they are in `builtins`, where nothing has their name: NoneType, function, ...
+_OF_INTERPRETER = {class_name(one): one for one in vars(types).values() if isinstance(one, type)}
 
 
 def _class(name: str) -> type:
-    found = find_class(name)
+    found = _OF_INTERPRETER.get(name) or find_class(name)
     if found is None:
         raise CannotDecode(f"the class {name} is not in this program: import its module first")
     return found
 
 
-def _encode_enum(member: enum.Enum) -> list[Any]:
-    return [class_name(type(member)), member.name, member.value]
+def _encode_enum(member: Any) -> list[Any]:
+    attributes = _attributes_of_member(member)
+    extra = [Fields(attributes)] if attributes else []
+    return [class_name(type(member)), member._name_, member._value_, *extra]
 
 
-def _decode_enum(cls: str, name: str | None, value: Any) -> Any:
+def _attributes_of_member(member: Any) -> dict[str, Any]:
+    """The attributes of a member of an enum but those that every member has."""
+    attributes = sorted((dict_of(member) or {}).items())
+    return {name: one for name, one in attributes if not (name[:1] == name[-1:] == "_")}
+
+
+def _decode_enum(cls: str, name: str | None, value: Any, attributes: Any = None) -> Any:
     kind = _class(cls)
     if not issubclass(kind, enum.Enum):
         raise CannotDecode(f"{cls} is no enum here")
+    member = _member(kind, name, value)
+    if attributes or _attributes_of_member(member):
+        from .encoding import encode  # which imports this module's callers
+
+        present = encode(_attributes_of_member(member))
+        if encode(dict(attributes or {})).address != present.address:
+            raise CannotDecode(f"{cls}.{name} has other attributes here")
+    return member
+
+
+def _member(kind: type[enum.Enum], name: str | None, value: Any) -> Any:
     if name is not None and name in kind.__members__:
         return kind[name]
     try:
         return kind(value)  # a combination of flags
     except ValueError as error:
-        raise CannotDecode(f"{cls} has no member {name} ({value!r}) here") from error
-
-
-def is_plain_class(kind: type) -> bool:
-    """Whether all that an instance holds is in its attributes.
-
-    What inherits from a type written in C holds more, and so is larger than its slots explain.
-    """
-    builtin = any(base.__module__ == "builtins" for base in kind.__mro__[:-1])
-    return not builtin and _adds_only_attributes(kind, object)
-
-
-def _adds_only_attributes(kind: type, base: type) -> bool:
-    """Whether instances of a class have nothing but attributes that those of a base have not."""
-    pointer = object.__basicsize__ // 2
-    slots = sum(len(_slots_of(one)) for one in kind.__mro__)
-    places = slots + (kind.__dictoffset__ != 0) + (kind.__weakrefoffset__ != 0)
-    return kind.__basicsize__ <= base.__basicsize__ + places * pointer
-
-
-def state_of(instance: Any) -> dict[str, Any]:
-    """All attributes of an instance but those that were put there when it was looked at."""
-    kind = type(instance)
-    slots = [
-        name
-        for base in kind.__mro__
-        for name in _slots_of(base)
-        if name not in ("__dict__", "__weakref__")
-        and not _is_of_attrs(base, name)
-        and hasattr(instance, name)
-    ]
-    state = {name: getattr(instance, name) for name in slots}
-    state |= {
-        name: value
-        for name, value in getattr(instance, "__dict__", {}).items()
-        if not isinstance(getattr(kind, name, None), functools.cached_property)
-        and name != _ATTRS_HASH
-    }
-    return dict(sorted(state.items()))
-
-
-_ATTRS_HASH = "_attrs_cached_hash"
-
-
-def _is_of_attrs(base: type, name: str) -> bool:
-    """Whether attrs made a slot to remember something in: a hash, a cached property."""
-    fields = base.__dict__.get("__attrs_attrs__")
-    return fields is not None and all(field.name != name for field in fields)
-
-
-def _slots_of(base: type) -> Sequence[str]:
-    slots = base.__dict__.get("__slots__", ())
-    names = [slots] if isinstance(slots, str) else list(slots)
-    return [
-        f"_{base.__name__.lstrip('_')}{name}"
-        if name.startswith("__") and not name.endswith("__")
-        else name
-        for name in names
-    ]
-
-
-def _restore(instance: Any, state: dict[str, Any]) -> Any:
-    """Give an instance its attributes; no code of its class runs."""
-    attributes = getattr(instance, "__dict__", None)
-    for name, value in state.items():
-        slot = isinstance(getattr(type(instance), name, None), types.MemberDescriptorType)
-        if slot or attributes is None:
-            object.__setattr__(instance, name, value)
-        else:
-            attributes[name] = value
-    return instance
+        raise CannotDecode(f"{class_name(kind)} has no member {name} ({value!r}) here") from error
 
 
 def _encode_attributes(instance: Any) -> list[Any]:
@@ -123,7 +87,7 @@ def _decoder(kind_of_class: str, fits: Callable[[type], bool]) -> Callable[[str,
         kind = _class(cls)
         if not fits(kind) or not is_plain_class(kind):
             raise CannotDecode(f"{cls} is no {kind_of_class} here")
-        return _restore(object.__new__(kind), dict(state))
+        return restore(object.__new__(kind), dict(state))
 
     return decode
 
@@ -141,37 +105,79 @@ _OF_MODELS = ("__pydantic_extra__", "__pydantic_private__", "__pydantic_fields_s
 
 
 def _encode_model(model: Any) -> list[Any]:
-    fields = {
-        name: value
-        for name, value in vars(model).items()
-        if not isinstance(getattr(type(model), name, None), functools.cached_property)
-    }
-    return [class_name(type(model)), Fields(fields), *(getattr(model, n, None) for n in _OF_MODELS)]
+    slots = filled_slots(model)
+    rest = [slots.pop(name, None) for name in _OF_MODELS]
+    own = [Fields(slots)] if slots else []
+    fields = cached_kept(model, dict_of(model) or {})
+    return [_name_of_model(type(model)), Fields(fields), *rest, *own]
 
 
-def _decode_model(cls: str, fields: dict[str, Any], *rest: Any) -> Any:
-    kind = _class(cls)
-    if not is_pydantic(kind):
+def _name_of_model(kind: Any) -> Any:
+    """The name of the class, or the generic class that it is made of and its arguments."""
+    made = kind.__dict__.get("__pydantic_generic_metadata__") or {}
+    if made.get("origin") is None or made.get("parameters"):
+        return class_name(kind)
+    return [made["origin"], list(made["args"])]
+
+
+def _decode_model(cls: Any, fields: dict[str, Any], *rest: Any) -> Any:
+    kind: Any = _class(cls) if isinstance(cls, str) else cls[0]
+    if not isinstance(kind, type) or not is_pydantic(kind):
         raise CannotDecode(f"{cls} is no model of pydantic here")
+    if not isinstance(cls, str):
+        generic: Any = kind
+        kind = generic[tuple(cls[1])]
     model: Any = object.__new__(kind)
     object.__setattr__(model, "__dict__", fields)
-    for name, value in zip(_OF_MODELS, rest, strict=True):
+    for name, value in zip(_OF_MODELS, rest, strict=False):
         object.__setattr__(model, name, value)
-    return model
+    return restore(model, dict(rest[3])) if len(rest) > len(_OF_MODELS) else model
+
+
+def _method(instance: Any, name: str) -> Any:
+    """A method that the class has, bound; an instance's own attributes are not asked."""
+    for base in type(instance).__mro__[:-1]:
+        if name in base.__dict__:
+            method = base.__dict__[name]
+            bind = getattr(type(method), "__get__", None)
+            return method if bind is None else bind(method, instance, type(instance))
+    return None
 
 
 def _state(instance: Any) -> Any:
     """What the class says the state is, or all attributes."""
-    if getattr(type(instance), "__getstate__", None) is not _NO_GETSTATE:
-        return instance.__getstate__()
-    return Fields(state_of(instance))
+    getstate = _method(instance, "__getstate__")
+    return Fields(state_of(instance)) if getstate is None else getstate()
 
 
 def _with_state(instance: Any, state: Any) -> Any:
-    if hasattr(instance, "__setstate__"):
-        instance.__setstate__(state)
+    """An instance with a state, given to it as pickle does."""
+    setstate = _method(instance, "__setstate__")
+    if setstate is not None:
+        if _method(instance, "__getstate__") is None:
+            state = _state_of_pickle(instance, dict(state))
+        if state is not None:
+            setstate(state)
         return instance
-    return _restore(instance, dict(state))
+    if state is None:
+        return instance
+    two = isinstance(state, tuple) and len(state) == 2
+    for attributes in state if two else (state,):
+        if not isinstance(attributes, dict | None):
+            raise CannotDecode(
+                f"{class_name(type(instance))} has a __getstate__ whose result is no dict, and no"
+                " __setstate__"
+            )
+        restore(instance, attributes or {})
+    return instance
+
+
+def _state_of_pickle(instance: Any, state: dict[str, Any]) -> Any:
+    """What object.__getstate__ returns for an instance with these attributes."""
+    slots = slots_of(type(instance))
+    in_slots = {name: value for name, value in state.items() if name in slots}
+    rest = {name: value for name, value in state.items() if name not in slots} or None
+    return (rest, in_slots) if in_slots else rest
 
 
 def _encode_instance(instance: Any) -> list[Any]:
@@ -185,38 +191,13 @@ def _decode_instance(cls: str, state: Any) -> Any:
     return _with_state(object.__new__(kind), state)
 
 
-# Subclasses of built-in types: what the base holds, taken without the class's own methods, and the
-# attributes.
-
-_CONTENT: dict[type, Callable[[Any], Any]] = {
-    collections.OrderedDict: lambda d: dict(collections.OrderedDict.items(d)),
-    collections.defaultdict: lambda d: collections.defaultdict(d.default_factory, dict.items(d)),
-    collections.deque: lambda d: collections.deque(collections.deque.__iter__(d), d.maxlen),
-    dict: lambda d: dict(dict.items(d)),
-    list: lambda x: list(list.__iter__(x)),
-    tuple: lambda x: tuple(tuple.__iter__(x)),
-    set: lambda x: set(set.__iter__(x)),
-    frozenset: lambda x: frozenset(frozenset.__iter__(x)),
-    str: str.__str__,
-    bytes: lambda x: memoryview(x).tobytes(),
-    bytearray: lambda x: bytearray(memoryview(x)),
-    int: int.__int__,
-    float: float.__float__,
-    complex: complex.__complex__,
-}
-_FILL: dict[type, Callable[[Any, Any], Any]] = {
-    collections.OrderedDict: collections.OrderedDict.update,
-    dict: dict.update,
-    list: list.extend,
-    set: set.update,
-    bytearray: bytearray.extend,
-}
+# Subclasses of built-in types: what the base holds, and the attributes.
 
 
 def _builtin_base(kind: type) -> type | None:
     """The built-in type whose content an instance has, if that and attributes are all it has."""
-    base = next((one for one in kind.__mro__ if one in _CONTENT), None)
-    if base is None or kind is base or not _adds_only_attributes(kind, base):
+    base = next((one for one in kind.__mro__ if one in CONTENT), None)
+    if base is None or kind is base or not adds_only_attributes(kind, base):
         return None
     others = [one for one in kind.__mro__ if one.__module__ == "builtins" and one is not object]
     return base if all(issubclass(base, one) for one in others) else None
@@ -226,7 +207,7 @@ def _encode_subclass(value: Any) -> list[Any]:
     kind = type(value)
     base = _builtin_base(kind)
     assert base is not None  # noqa: S101 - otherwise it has no codec
-    return [class_name(kind), base.__name__, _CONTENT[base](value), _state(value)]
+    return [class_name(kind), base.__name__, CONTENT[base](value), _state(value)]
 
 
 def _decode_subclass(cls: str, base_name: str, content: Any, state: Any) -> Any:
@@ -234,22 +215,12 @@ def _decode_subclass(cls: str, base_name: str, content: Any, state: Any) -> Any:
     base: Any = _builtin_base(kind)
     if base is None or base.__name__ != base_name:
         raise CannotDecode(f"{cls} is no subclass of {base_name} here")
-    if base in _FILL:
-        value = base.__new__(kind)
-        _FILL[base](value, content)
-    elif base is collections.defaultdict:
-        value = base.__new__(kind)
-        base.__init__(value, content.default_factory, content)
-    elif base is collections.deque:
-        value = base.__new__(kind)
-        base.__init__(value, content, content.maxlen)
-    else:
-        value = base.__new__(kind, content)
-    return _with_state(value, state)
+    return _with_state(filled(kind, base, content), state)
 
 
 def _encode_named_tuple(value: Any) -> list[Any]:
-    return [class_name(type(value)), Fields(value._asdict())]
+    fields = dict(zip(type(value)._fields, tuple.__iter__(value), strict=True))
+    return [class_name(type(value)), Fields(fields)]
 
 
 def _decode_named_tuple(cls: str, fields: dict[str, Any]) -> Any:
@@ -265,7 +236,6 @@ _DATACLASS = Codec(
 )
 _ATTRS = Codec("class.attrs", _encode_attributes, _decoder("class of attrs", _is_attrs))
 _MODEL = Codec("class.pydantic", _encode_model, _decode_model)
-_NO_GETSTATE: Any = object.__getstate__  # what a class has that defines none
 _INSTANCE = Codec("class.instance", _encode_instance, _decode_instance)
 _SUBCLASS = Codec("class.subclass", _encode_subclass, _decode_subclass)
 _TYPE = Codec("class.type", lambda cls: [class_name(cls)], _class)

@@ -7,7 +7,9 @@ buffers become blobs of their own and an error can name the place.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from itertools import chain
+from types import MethodType
 from typing import Any, NamedTuple
 
 import msgpack
@@ -31,6 +33,9 @@ _PLAIN = _SCALARS | {bytes, list, dict}
 _MAX_PLAIN_NODES = 20_000_000
 _MAX_CONTAINERS = 1_000_000
 
+# What is being encoded around a function, whose code may lead back to it.
+_around: ContextVar[frozenset[int]] = ContextVar("kachery_around", default=frozenset())
+
 
 class Blob(NamedTuple):
     """A large buffer of a value: its BLAKE3 digest and the memory that has it."""
@@ -50,13 +55,15 @@ class Encoded(NamedTuple):
     data: bytes
     address: bytes
     blobs: list[Blob]
-    classes: set[type]
+    classes: list[type]
     callables: list[Any]
     opaques: list[Opaque]
 
     @property
     def size(self) -> int:
         """Bytes of the encoding, of its blobs and pickles."""
+        if not self.blobs and not self.opaques:
+            return len(self.data)
         blobs = sum(blob.memory.nbytes for blob in self.blobs)
         return len(self.data) + blobs + sum(len(one.pickled) for one in self.opaques)
 
@@ -93,9 +100,12 @@ class Encoder:
         self._pickling = False
         self._opaques: dict[int, Opaque] = {}
         self._blobs: list[Blob] = []
-        self._classes: set[type] = set()
+        # By identity: what a metaclass says of equality does not count.
+        self._classes: dict[int, type] = {}
         self._callables: list[Any] = []
-        self._open: set[int] = set()  # the containers that the walk is inside of
+        # The containers that the walk is inside of, and those around the whole value.
+        self._open: dict[int, None] = {}
+        self._around = _around.get()
         self._containers = 0  # how many were packed one by one
         # By identity, once sharing is suspected; the values are kept so that no identity recurs.
         self._packed: dict[int, tuple[Any, bytes]] | None = None
@@ -105,18 +115,25 @@ class Encoder:
 
     def encode(self, value: Any, *, pickling: bool = False) -> Encoded:
         """Encode one value; with `pickling`, also what only pickle can represent."""
-        self._blobs, self._classes, self._callables = [], set(), []
+        self._blobs, self._classes, self._callables = [], {}, []
         self._opaques, self._pickling = {}, pickling
         self._packed, self._containers = None, 0
         try:
             data = PREFIX + self.pack(value)
         except RecursionError:
             raise CannotEncode("it is nested too deeply for this Python's stack") from None
+        except CannotEncode:
+            raise
+        except TypeError as error:  # a metaclass can make its classes unhashable
+            raise CannotEncode(
+                f"the class of something in it is no ordinary one: {error}"
+            ) from error
         if len(data) > MAX_SIZE:
             raise _too_large()
         opaques = list(self._opaques.values())
         address = blake3_bytes(data)
-        return Encoded(data, address, self._blobs, self._classes, self._callables, opaques)
+        classes = list(self._classes.values())
+        return Encoded(data, address, self._blobs, classes, self._callables, opaques)
 
     def pack(self, value: Any) -> bytes:
         """The encoding of a value inside another one (without the prefix)."""
@@ -137,18 +154,18 @@ class Encoder:
         identity = id(value)
         if self._packed is not None and identity in self._packed:
             return self._packed[identity][1]
-        if identity in self._open:
-            raise CannotEncode("it contains itself, and a value must end somewhere")
+        if identity in self._open or identity in self._around:
+            raise CannotEncode("it contains itself, and a value must end somewhere", final=True)
         if len(self._open) >= MAX_DEPTH:
-            raise CannotEncode(f"it is nested more than {MAX_DEPTH} levels deep")
+            raise CannotEncode(f"it is nested more than {MAX_DEPTH} levels deep", final=True)
         self._containers += 1
         if self._packed is None and self._containers > _MAX_CONTAINERS:
             self._packed = {}
-        self._open.add(identity)
+        self._open[identity] = None
         try:
             data = self._pack_members(value, kind)
         finally:
-            self._open.discard(identity)
+            del self._open[identity]
         if len(data) > MAX_SIZE:
             raise _too_large()
         if self._packed is not None:
@@ -185,11 +202,11 @@ class Encoder:
                 raise CannotEncode(_no_encoding(type(value)))
             data = pickled(value)
             if self._maker is None:
-                self._classes.add(type(value))
+                self._add_class(type(value))
                 return self._typed("pickled", [data])
             opaque = Opaque(value, Made(self._maker, len(self._opaques), blake3_bytes(data)), data)
         self._opaques[id(value)] = opaque
-        self._classes.add(type(value))
+        self._add_class(type(value))
         return self._typed("opaque", opaque.made)
 
     def _pack_list(self, items: Any) -> bytes:
@@ -221,18 +238,36 @@ class Encoder:
 
     def _pack_typed(self, value: Any, codec: Codec) -> bytes:
         if codec.name.startswith(("class.", "registered.")):
-            self._classes.add(value if issubclass(type(value), type) else type(value))
+            self._add_class(value if issubclass(type(value), type) else type(value))
         elif codec.name.startswith("code."):
             self._callables.append(value)
+            return self._pack_code(value, codec)
+        return self._typed(codec.name, self._parts(value, codec))
+
+    def _add_class(self, cls: type) -> None:
+        self._classes[id(cls)] = cls
+
+    def _pack_code(self, value: Any, codec: Codec) -> bytes:
+        """A function, which may refer to what we are inside of: `self.update = self._fast`."""
+        inside = self._open.keys() - {id(value)}
+        reset = _around.set(self._around | inside)
         try:
-            parts = codec.encode(value)
+            if type(value) is MethodType and id(value.__self__) in inside:
+                level = list(reversed(self._open)).index(id(value.__self__))
+                return self._typed("code.method", [level, *self._parts(value.__func__, codec)])
+            return self._typed(codec.name, self._parts(value, codec))
+        finally:
+            _around.reset(reset)
+
+    def _parts(self, value: Any, codec: Codec) -> Sequence[Any]:
+        try:
+            return codec.encode(value)
         except (CannotEncode, RecursionError):
             raise
         except Exception as error:  # a method of the user's own type, or too little memory
             raise CannotEncode(
                 f"taking apart a {type(value).__qualname__} raised {type(error).__name__}: {error}"
             ) from error
-        return self._typed(codec.name, parts)
 
     def _typed(self, name: str, parts: Sequence[Any]) -> bytes:
         pieces = [self._array(len(parts) + 1), self._msgpack(name)]
@@ -317,5 +352,6 @@ def _short(name: Any) -> str:
 
 def _too_large() -> CannotEncode:
     return CannotEncode(
-        f"its encoding is larger than {MAX_SIZE >> 30} GiB (arrays and bytes not counted)"
+        f"its encoding is larger than {MAX_SIZE >> 30} GiB (arrays and bytes not counted)",
+        final=True,
     )

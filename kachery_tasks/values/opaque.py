@@ -6,12 +6,15 @@ state, so that it is recognized as an argument as long as nobody has changed it.
 
 from __future__ import annotations
 
+import io
+import types
 import weakref
 from typing import Any, NamedTuple
 
 from kachery_store.digest import blake3_bytes
 
 from ..errors import CannotEncode
+from ..project import is_project_module
 
 
 class Made(NamedTuple):
@@ -22,29 +25,60 @@ class Made(NamedTuple):
     digest: bytes
 
 
+class Pickled(NamedTuple):
+    """A pickle, and the project's classes and functions that it holds, or only names."""
+
+    data: bytes
+    classes: list[type]
+    functions: list[types.FunctionType]
+
+
 class Opaque(NamedTuple):
-    """An opaque value that was met while encoding: itself, who it is, its pickle."""
+    """An opaque value that was met while encoding: itself, who it is, its pickle, the code in it."""
 
     value: Any
     made: Made
     pickled: bytes
+    classes: tuple[type, ...] = ()
+    functions: tuple[types.FunctionType, ...] = ()
 
 
 # By identity: a reference to the value, who it is, and the digest of its state when that was known.
 _known: dict[int, tuple[weakref.ref[Any], Made, bytes]] = {}
 
 
-def pickled(value: Any) -> bytes:
+def pickled_with_code(value: Any) -> Pickled:
     """The pickle of a value that has no encoding; CannotEncode when it has none either."""
     import cloudpickle
 
+    classes: dict[int, type] = {}
+    functions: dict[int, types.FunctionType] = {}
+
+    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+        def reducer_override(self, obj: Any) -> Any:
+            kind = obj if isinstance(obj, type) else type(obj)
+            if is_project_module(kind.__module__):
+                classes[id(kind)] = kind
+            if isinstance(obj, types.FunctionType) and is_project_module(obj.__module__ or ""):
+                functions[id(obj)] = obj
+            return super().reducer_override(obj)
+
+    file = io.BytesIO()
     try:
-        data: bytes = cloudpickle.dumps(value)
+        Pickler(file).dump(value)
     except Exception as error:  # whatever the methods of its parts raise
         raise CannotEncode(
             f"it has no encoding, and pickle does not take it either ({error})"
         ) from error
-    return data
+    return Pickled(file.getvalue(), list(classes.values()), list(functions.values()))
+
+
+def pickle_of(value: Any) -> bytes:
+    """The pickle alone."""
+    return pickled_with_code(value).data
+
+
+pickled = pickle_of  # the name until encoding.py asks for the code too
 
 
 def remember(value: Any, made: Made, state: bytes | None = None) -> None:
@@ -54,7 +88,7 @@ def remember(value: Any, made: Made, state: bytes | None = None) -> None:
         reference = weakref.ref(value, lambda _: _known.pop(identity, None))
     except TypeError:
         return  # such a value cannot be told from a later one at the same address
-    _known[identity] = (reference, made, state or blake3_bytes(pickled(value)))
+    _known[identity] = (reference, made, state or blake3_bytes(pickle_of(value)))
 
 
 def recall(value: Any) -> Opaque | None:
@@ -63,5 +97,7 @@ def recall(value: Any) -> Opaque | None:
     if known is None or known[0]() is not value:
         return None
     _, made, state = known
-    data = pickled(value)
-    return Opaque(value, made, data) if blake3_bytes(data) == state else None
+    data, classes, functions = pickled_with_code(value)
+    if blake3_bytes(data) != state:
+        return None
+    return Opaque(value, made, data, tuple(classes), tuple(functions))

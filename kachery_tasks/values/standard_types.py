@@ -8,6 +8,7 @@ import collections
 import datetime
 import decimal
 import fractions
+import gc
 import ipaddress
 import pathlib
 import random
@@ -23,6 +24,7 @@ from typing import Any
 
 from ..errors import CannotDecode, CannotEncode
 from .registry import Buffer, Codec, Fields, add_codec
+from .typing_types import named_fields
 
 
 def _simple(kind: type, name: str, encode: Callable[[Any], Sequence[Any]]) -> None:
@@ -58,7 +60,6 @@ add_codec(
 )
 
 _simple(struct.Struct, "struct.Struct", lambda s: [s.format])
-_simple(string.Template, "string.Template", lambda t: [t.template])
 for _address_class in (
     ipaddress.IPv4Address,
     ipaddress.IPv6Address,
@@ -92,6 +93,21 @@ def _with_attributes(value: Any, attributes: dict[str, Any]) -> Any:
     return value
 
 
+def _encode_template(template: string.Template) -> list[Any]:
+    attributes = dict(sorted(vars(template).items()))
+    text = attributes.pop("template")
+    return [text, Fields(attributes)] if attributes else [text]
+
+
+def _decode_template(text: str, attributes: dict[str, Any] | None = None) -> string.Template:
+    template = string.Template(text)
+    vars(template).update(attributes or {})
+    return template
+
+
+add_codec(string.Template, Codec("string.Template", _encode_template, _decode_template))
+
+
 def _encode_array(values: array.array[Any]) -> list[Any]:
     if values.typecode in "uw":
         return [values.typecode, values.tounicode()]
@@ -120,14 +136,14 @@ def _swapped(values: array.array[Any]) -> array.array[Any]:
 add_codec(array.array, Codec("array.array", _encode_array, _decode_array))
 add_codec(
     types.MappingProxyType,
-    Codec("builtins.mappingproxy", lambda m: [dict(m)], types.MappingProxyType),
+    Codec("builtins.mappingproxy", gc.get_referents, types.MappingProxyType),  # [what it shows]
 )
 add_codec(
     argparse.Namespace,
     Codec(
         "argparse.Namespace",
-        lambda namespace: [Fields(vars(namespace))],
-        lambda fields: argparse.Namespace(**fields),
+        lambda namespace: [named_fields(namespace)],
+        lambda fields: _with_attributes(argparse.Namespace(), fields),
     ),
 )
 _simple(collections.deque, "collections.deque", lambda d: [list(d), d.maxlen])
