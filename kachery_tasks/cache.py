@@ -155,7 +155,7 @@ def answer(
     `waited` says that the addresses were taken some time ago: the arguments are hashed again before
     the function runs. Raises what the function raises.
     """
-    job_id = identify(definition, addresses.of, addresses.classes)
+    job_id = identify(definition, addresses)
     for _ in range(_ATTEMPTS):
         try:
             record = lookup(store, job_id)
@@ -205,7 +205,7 @@ def run_submitted(
     `expected` is the job id, if it was known then; KacheryError when the arguments have changed.
     """
     addresses = addresses_of(definition, arguments)
-    job_id = identify(definition, addresses.of, addresses.classes)
+    job_id = identify(definition, addresses)
     if expected is not None and job_id != expected:
         raise KacheryError(
             f"the arguments of {definition.name} (job {expected}), or a global that it reads, are"
@@ -298,13 +298,13 @@ def _impurity(
     after = before
     if before.size <= ALWAYS_CHECKED_UP_TO or strict:
         try:
-            after = addresses_of(definition, arguments)
+            after = addresses_of(definition, arguments, before=before)
         except CannotEncode as error:
             return _changed_its(definition, f"arguments ({error})")
     changed = [repr(name) for name, address in before.of.items() if after.of[name] != address]
     if changed:
         return _changed_its(definition, f"argument {', '.join(changed)}")
-    if identify(definition, after.of, after.classes) != job_id:
+    if identify(definition, after, before) != job_id:
         return ImpureTaskWarning(
             f"the code of {definition.name}, or a global that it reads, changed while it ran: the"
             " value is returned and not stored"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -11,11 +11,11 @@ import msgpack
 from kachery_store.digest import blake3_bytes
 
 from .binding import Arguments
-from .code import class_fingerprint
+from .code import callable_fingerprint, class_fingerprint
 from .definition import Definition
 from .errors import CannotEncode
-from .names import class_name
-from .values import Encoded, Encoder
+from .names import class_name, qualified_name
+from .values import Encoded, Encoder, cached_values
 
 _KIND = "kachery job 1"
 
@@ -31,7 +31,8 @@ class Addresses(NamedTuple):
 
     `of`: parameter -> 32 bytes. `classes`: the project's classes whose instances were met. `size`:
     bytes of all encodings and blobs. `callables`: the functions that were met. `told`: those of the
-    classes and functions that are not in secret arguments.
+    classes and functions that are not in secret arguments. `present`: which cached values the
+    instances had, by identity; see cached_values.
     """
 
     of: dict[str, bytes]
@@ -39,6 +40,7 @@ class Addresses(NamedTuple):
     size: int
     callables: tuple[Any, ...]
     told: tuple[ClassCodes, tuple[Any, ...]]
+    present: dict[int, frozenset[str]]
 
 
 def addresses_of(
@@ -47,35 +49,44 @@ def addresses_of(
     special: Special | None = None,
     known: Addresses | None = None,
     unknown: Collection[str] = (),
+    before: Addresses | None = None,
 ) -> Addresses:
     """The addresses of the arguments that identify a call; CannotEncode names the place.
 
     `special` encodes further types; see Encoder. `known` are addresses computed before, of which
-    only those of the parameters in `unknown` are computed anew.
+    only those of the parameters in `unknown` are computed anew. `before` are those before a run: values
+    that cached properties have taken on since do not count.
     """
     if known is None:
         known = _NONE
-    of, classes, size, callables, (told, named) = dict(known.of), *known[1:]
+    of, classes, size, callables, (told, named) = dict(known.of), *known[1:5]
     encoder = Encoder(special)
+    present: dict[int, frozenset[str]] = {} if before is None else before.present
     for name in definition.identifying:
         if name in of and name not in unknown:
             continue
-        encoded = _encoded(encoder, definition, name, arguments[name])
+        with cached_values(present, again=before is not None):
+            encoded = _encoded(encoder, definition, name, arguments[name])
         of[name] = encoded.address
         size += encoded.size
         if not encoded.classes and not encoded.callables:
             continue
-        codes = codes_of(encoded.classes, definition.package)
+        codes = codes_of(encoded.classes, definition.package) | _codes_named(encoded.named)
         classes |= codes
         callables += tuple(encoded.callables)
         if name not in definition.secret:
             told |= codes
             named += tuple(encoded.callables)
     _refuse_namesakes(classes, f"{definition.name.rpartition(':')[2]}(...)")
-    return Addresses(of, classes, size, callables, (told, named))
+    return Addresses(of, classes, size, callables, (told, named), present)
 
 
-_NONE = Addresses({}, frozenset(), 0, (), (frozenset(), ()))
+_NONE = Addresses({}, frozenset(), 0, (), (frozenset(), ()), {})
+
+
+def _codes_named(functions: Iterable[Any]) -> ClassCodes:
+    digests = ((qualified_name(one), callable_fingerprint(one).digest) for one in functions)
+    return frozenset((f"{name} {digest}", digest) for name, digest in digests)
 
 
 def _encoded(encoder: Encoder, definition: Definition, name: str, value: Any) -> Encoded:
@@ -110,16 +121,20 @@ def codes_of(classes: Iterable[type], package: str) -> ClassCodes:
     return codes
 
 
-def identify(definition: Definition, addresses: Mapping[str, bytes], classes: ClassCodes) -> str:
+def identify(definition: Definition, addresses: Addresses, before: Addresses | None = None) -> str:
     """64 hex digits: the digest of kind, name, fingerprint and argument addresses.
 
-    The code of the project's classes among the arguments counts like the task's own.
+    The code of the project's classes among the arguments counts like the task's own. `before` is as
+    for `addresses_of`.
     """
-    fingerprint = definition.fingerprint().digest
+    present = addresses.present if before is None else before.present
+    with cached_values(present, again=before is not None):
+        fingerprint = definition.fingerprint().digest
+    classes = addresses.classes
     if classes:
         fingerprint = blake3_bytes(msgpack.packb([fingerprint, sorted(classes)])).hex()
-    pieces = [_head(definition.kind, definition.name, fingerprint, len(addresses))]
-    for name, address in addresses.items():
+    pieces = [_head(definition.kind, definition.name, fingerprint, len(addresses.of))]
+    for name, address in addresses.of.items():
         pieces += (_named(name), address)
     return blake3_bytes(b"".join(pieces)).hex()
 

@@ -100,7 +100,7 @@ class Job:
         if self._id is None:
             addresses = self._with_results()
             if addresses is not None:
-                self._id = identify(self.definition, addresses.of, addresses.classes)
+                self._id = identify(self.definition, addresses)
         return self._id is not None
 
     @property
@@ -119,7 +119,7 @@ class Job:
         addresses = addresses_of(self.definition, self.arguments, {Job: stand_in})
         if met or self.definition.ignore:
             self._find_inputs(met)
-        return identify(self.definition, addresses.of, addresses.classes), addresses
+        return identify(self.definition, addresses), addresses
 
     def _find_inputs(self, met: dict[int, Job]) -> None:
         found: dict[int, Job] = {}

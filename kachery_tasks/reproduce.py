@@ -59,7 +59,7 @@ def reproduce(
     result cannot be stored and so cannot be compared.
     """
     addresses = addresses_of(definition, arguments)
-    job_id = identify(definition, addresses.of, addresses.classes)
+    job_id = identify(definition, addresses)
     record = lookup(store, job_id)
     if record is None:
         outcome = run_job(store, job_id, definition, arguments, addresses, strict=strict)

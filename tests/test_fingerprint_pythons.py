@@ -162,7 +162,7 @@ def test_whole_fingerprints_are_the_same_on_every_python(pythons, tmp_path):
     needed.mkdir()
     packages = [name for name in RUN if importlib.util.find_spec(name)]
     for name in packages:
-        shutil.copytree(SITE / name, project / name, ignore=shutil.ignore_patterns("test*", "*.so"))
+        shutil.copytree(SITE / name, project / name, ignore=shutil.ignore_patterns("tests", "test_*", "*.so"))
     for name in NEEDED:
         for path in (SITE / name, *SITE.glob(f"{name}-*.dist-info")):
             if path.exists() and not (project / path.name).exists():

@@ -298,7 +298,7 @@ def jobs():
                 "name": definition.name,
                 "fingerprint": definition.fingerprint().digest,
                 "arguments": {name: address.hex() for name, address in addresses.of.items()},
-                "job_id": identify(definition, addresses.of, addresses.classes),
+                "job_id": identify(definition, addresses),
             }
         )
     return vectors

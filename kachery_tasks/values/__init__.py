@@ -10,6 +10,7 @@ from .decoding import decode
 from .encoding import Encoded, Encoder, encode, encode_result
 from .opaque import Made, recall, remember
 from .registry import Buffer, Fields, register
+from .subclass_types import cached_values
 
 __all__ = [
     "Buffer",
@@ -17,6 +18,7 @@ __all__ = [
     "Encoder",
     "Fields",
     "Made",
+    "cached_values",
     "decode",
     "encode",
     "encode_result",

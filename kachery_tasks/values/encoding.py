@@ -6,7 +6,7 @@ buffers become blobs of their own and an error can name the place.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from itertools import chain
 from types import MethodType
@@ -18,7 +18,7 @@ from kachery_store.digest import blake3_bytes
 
 from ..errors import CannotEncode
 from . import ext
-from .opaque import Made, Opaque, pickled, recall
+from .opaque import Made, Opaque, pickled_with_code, recall
 from .registry import Buffer, Codec, Fields, codec_of
 
 PREFIX = (
@@ -49,7 +49,8 @@ class Encoded(NamedTuple):
 
     `address` is the 32-byte digest of the encoding: the number that names the value everywhere.
     `classes` are the classes of the program whose instances are in it, `callables` the functions and
-    the like, which cannot be decoded, `opaques` what is known by the job that made it.
+    the like, which cannot be decoded, `opaques` what is known by the job that made it, `named` the
+    functions that pickles in it name.
     """
 
     data: bytes
@@ -58,6 +59,7 @@ class Encoded(NamedTuple):
     classes: list[type]
     callables: list[Any]
     opaques: list[Opaque]
+    named: list[Any]
 
     @property
     def size(self) -> int:
@@ -103,6 +105,7 @@ class Encoder:
         # By identity: what a metaclass says of equality does not count.
         self._classes: dict[int, type] = {}
         self._callables: list[Any] = []
+        self._opaque_code: list[Any] = []  # functions that pickles name
         # The containers that the walk is inside of, and those around the whole value.
         self._open: dict[int, None] = {}
         self._around = _around.get()
@@ -116,7 +119,7 @@ class Encoder:
     def encode(self, value: Any, *, pickling: bool = False) -> Encoded:
         """Encode one value; with `pickling`, also what only pickle can represent."""
         self._blobs, self._classes, self._callables = [], {}, []
-        self._opaques, self._pickling = {}, pickling
+        self._opaques, self._opaque_code, self._pickling = {}, [], pickling
         self._packed, self._containers = None, 0
         try:
             data = PREFIX + self.pack(value)
@@ -133,7 +136,9 @@ class Encoder:
         opaques = list(self._opaques.values())
         address = blake3_bytes(data)
         classes = list(self._classes.values())
-        return Encoded(data, address, self._blobs, classes, self._callables, opaques)
+        return Encoded(
+            data, address, self._blobs, classes, self._callables, opaques, self._opaque_code
+        )
 
     def pack(self, value: Any) -> bytes:
         """The encoding of a value inside another one (without the prefix)."""
@@ -200,14 +205,22 @@ class Encoder:
         if opaque is None:
             if not self._pickling:
                 raise CannotEncode(_no_encoding(type(value)))
-            data = pickled(value)
+            data, classes, functions = pickled_with_code(value)
             if self._maker is None:
-                self._add_class(type(value))
+                self._add_code(value, classes, functions)
                 return self._typed("pickled", [data])
-            opaque = Opaque(value, Made(self._maker, len(self._opaques), blake3_bytes(data)), data)
+            made = Made(self._maker, len(self._opaques), blake3_bytes(data))
+            opaque = Opaque(value, made, data, tuple(classes), tuple(functions))
         self._opaques[id(value)] = opaque
-        self._add_class(type(value))
+        self._add_code(value, opaque.classes, opaque.functions)
         return self._typed("opaque", opaque.made)
+
+    def _add_code(self, value: Any, classes: Iterable[type], functions: Iterable[Any]) -> None:
+        """What a pickle names: the code of an argument counts, whatever is done with it."""
+        for one in (type(value), *classes):
+            self._add_class(one)
+        if self._maker is None:
+            self._opaque_code += functions
 
     def _pack_list(self, items: Any) -> bytes:
         pieces = [self._array(len(items))]

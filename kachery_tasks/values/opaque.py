@@ -78,9 +78,6 @@ def pickle_of(value: Any) -> bytes:
     return pickled_with_code(value).data
 
 
-pickled = pickle_of  # the name until encoding.py asks for the code too
-
-
 def remember(value: Any, made: Made, state: bytes | None = None) -> None:
     """Note who a value is; `state` is the digest of its pickle now, where that is known."""
     identity = id(value)
