@@ -68,6 +68,20 @@ def qualified_name(thing: Any) -> str:
     return f"{module_name(module)}:{name}"
 
 
+def public_name(cls: type) -> str:
+    """`module:qualname` of an installed class, by the shortest module that offers it.
+
+    Where in its package a class is defined differs between versions: `pathlib._local:Path`.
+    """
+    module = cls.__module__
+    parts = module.split(".")
+    for length in range(1, len(parts)):
+        offering = ".".join(parts[:length])
+        if getattr(sys.modules.get(offering), cls.__qualname__, None) is cls:
+            return f"{offering}:{cls.__qualname__}"
+    return qualified_name(cls)
+
+
 def class_name(cls: type) -> str:
     """`module:qualname` of a class, which is remembered for `find_class`."""
     name = qualified_name(cls)

@@ -82,6 +82,10 @@ MAY_DIFFER = {
     "distributed.diskutils:WorkSpace._purge_directory": BRANCHES,
     "distributed.nanny:WorkerProcess._run": BRANCHES,
     "distributed.utils:LoopRunner._start_unlocked": BRANCHES,
+    "jinja2.async_utils:async_variant": HOLDS,  # functools.WRAPPER_ASSIGNMENTS
+    "jinja2.bccache:Bucket.load_bytecode": HOLDS,  # sys.version_info
+    "jinja2.bccache:Bucket.write_bytecode": HOLDS,
+    "jinja2.loaders:_get_zipimporter_files": BRANCHES,
     "joblib.externals.loky.backend.spawn:get_executable": HOLDS,  # sys.executable
     "joblib.parallel:Parallel.__init__": HOLDS,  # its backends: Dask's, if that is installed
     "joblib.parallel:_get_active_backend": HOLDS,
@@ -162,7 +166,9 @@ def test_whole_fingerprints_are_the_same_on_every_python(pythons, tmp_path):
     needed.mkdir()
     packages = [name for name in RUN if importlib.util.find_spec(name)]
     for name in packages:
-        shutil.copytree(SITE / name, project / name, ignore=shutil.ignore_patterns("tests", "test_*", "*.so"))
+        shutil.copytree(
+            SITE / name, project / name, ignore=shutil.ignore_patterns("tests", "test_*", "*.so")
+        )
     for name in NEEDED:
         for path in (SITE / name, *SITE.glob(f"{name}-*.dist-info")):
             if path.exists() and not (project / path.name).exists():
@@ -360,6 +366,17 @@ WAYS = {
 }
 
 
+# What these import by name from the standard library has another name in each Python there:
+# threading.Lock, decimal.getcontext, os.path.normpath.
+RENAMED = ("everything.", "installed.", "whole_module.")
+# These read a global instance, and what a cached property has put there counts.
+CACHED = ("everything.", "whole_module.")
+
+
+def without(names, found):
+    return {name: digest for name, digest in found.items() if name not in names}
+
+
 def printed(python=sys.executable, options=(), steps=(), seed="random", cwd=None):
     done = subprocess.run(
         [python, *options, "-c", PRINTED, *steps],
@@ -381,18 +398,19 @@ def zoo(project, monkeypatch):
 
 
 def test_all_kinds_of_things_are_the_same_on_every_python(zoo, pythons):
-    expected = printed()
+    expected = without(RENAMED, printed())
     assert len(expected) > 20
     for python in pythons.values():
         for seed in ("0", "1", "2"):  # the first one compiles for all
-            assert printed(python, seed=seed) == expected
-        assert printed(python, steps=["used"]) == expected
+            assert without(RENAMED, printed(python, seed=seed)) == expected
+        assert without(RENAMED, printed(python, steps=["used"])) == expected
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_all_kinds_of_things_are_the_same_in_every_process(zoo, way):
     options, steps = WAYS[way]
-    assert printed(options=options, steps=steps) == printed()
+    left_out = CACHED if way == "used" else ()
+    assert without(left_out, printed(options=options, steps=steps)) == without(left_out, printed())
 
 
 def test_a_module_in_a_zip_file_is_the_same(zoo, tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ from ..project import is_installed_file
 # progress, hold a connection, or remember.
 _INERT = frozenset(
     (
+        "__future__._Feature",
         "_asyncio.Future",
         "_io.BufferedRandom",
         "_io.BufferedReader",

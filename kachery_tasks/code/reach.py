@@ -27,7 +27,7 @@ from typing import Any
 from kachery_store.saying import warn
 
 from ..errors import CannotEncode, CannotFingerprint, LargeGlobalWarning
-from ..names import class_name, module_name, qualified_name
+from ..names import class_name, module_name, public_name, qualified_name
 from ..project import is_installed_file, is_project_class, is_project_module
 from ..summary import summary_of
 from ..values import Encoded, encode
@@ -273,6 +273,10 @@ class Reach:
             return ["unidentified", qualified_name(type(value))]
 
     def _wrapped_reference(self, value: Any, place: str) -> Any:
+        if isinstance(value, types.MethodType | types.BuiltinMethodType) and (
+            (name := self._name_in_module(value)) is not None
+        ):
+            return ["name", name]
         if isinstance(value, types.BuiltinMethodType) and self._installed_name(value) is None:
             return ["method", value.__name__, self.reference(value.__self__, place)]
         if isinstance(value, functools.partial):
@@ -292,6 +296,15 @@ class Reach:
                 return ["wrapped", qualified_name(type(value)), self.reference(wrapped, place)]
         return self._value_reference(value, place)
 
+    def _name_in_module(self, method: Any) -> str | None:
+        """The name of a method that an installed module offers as a function: `random.choice`."""
+        module = type(method.__self__).__module__
+        if is_project_module(module, self.package):
+            return None
+        found = getattr(sys.modules.get(module), method.__name__, None)
+        same = type(found) is type(method) and found == method
+        return f"{module}:{method.__name__}" if same else None
+
     def _part(self, part: Any, place: str) -> Any:
         """A part of a wrapper; several parts are in a list or a dict."""
         if type(part) is list:
@@ -310,6 +323,8 @@ class Reach:
             return ["inert", kind, *map(self.class_, own[:1])]
         if (name := self._installed_name(value)) is not None:
             return ["name", name]
+        if type(value) is object:
+            return ["object"]  # a sentinel: it is nothing but itself
         if self._holds_functions(value):  # which are nodes, and may lead back here
             return self._taken_apart(value, place)
         try:
@@ -478,7 +493,7 @@ def _module_of(function: FunctionType) -> str:
 
 
 def _named(cls: type) -> list[str]:
-    return ["name", qualified_name(cls)]
+    return ["name", public_name(cls)]
 
 
 def _is_found(value: Any, module: str, name: str) -> bool:
