@@ -84,6 +84,8 @@ def _extension(code: int, payload: bytes, load: _Loaders) -> Any:
 
 def _typed(items: list[Any], load: _Loaders) -> Any:
     name, *parts = items
+    if type(name) is not str:
+        raise CannotDecode("an extension does not begin with a name")
     if name == "opaque":
         return load.opaque(Made._make(parts))
     codec = codec_named(name)
