@@ -239,7 +239,11 @@ class Reach:
             return self.function(function)
         # An installed function may wrap one of the project: a decorator's closure holds it.
         closure = [self._of_installed(cell) for cell in function.__closure__ or ()]
-        name: list[Any] = ["name", f"{_module_of(function)}:{function.__code__.co_qualname}", closure]
+        name: list[Any] = [
+            "name",
+            f"{_module_of(function)}:{function.__code__.co_qualname}",
+            closure,
+        ]
         if (wrapped := function.__dict__.get("__wrapped__")) is not None:
             self.guards.function(function)
             name.append(self._of_closure(wrapped))
