@@ -12,10 +12,7 @@ A node is a function or a class of the project. What a node refers to is written
 from __future__ import annotations
 
 import builtins
-import enum
 import functools
-import importlib
-import importlib.util
 import sys
 import types
 import typing
@@ -24,11 +21,9 @@ from contextlib import contextmanager
 from types import FunctionType, ModuleType
 from typing import Any
 
-from kachery_store.saying import warn
-
-from ..errors import CannotEncode, CannotFingerprint, LargeGlobalWarning
-from ..names import class_name, module_name, public_name, qualified_name
-from ..project import is_installed_file, is_project_class, is_project_module
+from ..errors import CannotEncode, CannotFingerprint
+from ..names import class_name, module_name, qualified_name
+from ..project import is_project_class, is_project_module
 from ..summary import summary_of
 from ..values import Encoded, encode
 from ..values.class_types import is_plain_class, state_of
@@ -37,13 +32,28 @@ from .digests import digest_of_code
 from .guards import MISSING, Guards
 from .inert import is_inert
 from .references import ABOUT_THE_MODULE, Import, references_of
+from .things import (
+    IMMUTABLE,
+    advise,
+    could_be_project,
+    defaults_of,
+    have_namesakes,
+    identities,
+    identities_of_keywords,
+    identities_of_state,
+    imported,
+    is_found,
+    is_immutable,
+    module_of,
+    named,
+    names_in,
+)
 from .wrappers import parts_of
 
 _BUILTINS = dict(vars(builtins))
 _WRAPPED = ("__wrapped__", "py_func", "pyfunc")  # of lru_cache, numba, np.vectorize
 _FUNCTIONS = (FunctionType, types.MethodType, functools.partial)
 _LARGE = 1 << 20  # bytes of a constant that is hashed at every call
-_IMMUTABLE = (type(None), bool, int, float, complex, str, bytes, range, type(...))
 
 
 class Reach:
@@ -94,7 +104,7 @@ class Reach:
         described: dict[str, Any] = {
             "defaults": {
                 name: self.reference(default, f"the default of {name!r} in {function.__name__}")
-                for name, default in sorted(_defaults(function))
+                for name, default in sorted(defaults_of(function))
                 if name not in ignore
             },
             "closure": {
@@ -168,7 +178,7 @@ class Reach:
     def _is_of_project(self, thing: FunctionType | type) -> bool:
         if isinstance(thing, type):
             return is_project_class(thing, self.package)
-        return is_project_module(_module_of(thing), self.package)
+        return is_project_module(module_of(thing), self.package)
 
     def _attribute_of_module(self, module: ModuleType, name: str) -> Any:
         value = self.guards.name(module.__dict__, name)
@@ -182,9 +192,9 @@ class Reach:
             name = statement.absolute(package)
         except ImportError:
             return  # the import will fail in the same way when the function runs
-        if not _could_be_project(name, self.package):
+        if not could_be_project(name, self.package):
             return
-        module = _imported(name)
+        module = imported(name)
         if module is None or not is_project_module(name, self.package):
             return
         self.guards.name(sys.modules, name)
@@ -193,14 +203,14 @@ class Reach:
         for attribute in statement.names:
             value = self._attribute_of_module(module, attribute)
             if value is MISSING:
-                value = _imported(f"{name}.{attribute}")
+                value = imported(f"{name}.{attribute}")
             found[f"import {name}.{attribute}"] = self.reference(
                 value, f"{attribute!r}, which {function.__name__} imports from {name},"
             )
 
     def _describe_module(self, module: ModuleType) -> Any:
         described = {}
-        self.guards.content(module, _names(module), _names)
+        self.guards.content(module, names_in(module), names_in)
         for name in sorted(module.__dict__):
             if name not in ABOUT_THE_MODULE:
                 value = self.guards.name(module.__dict__, name)
@@ -216,7 +226,7 @@ class Reach:
         if isinstance(value, FunctionType):
             return self._function_reference(value)
         if isinstance(value, type):
-            return self.class_(value) if self._is_of_project(value) else _named(value)
+            return self.class_(value) if self._is_of_project(value) else named(value)
         if isinstance(value, ModuleType):
             return self._module_reference(value)
         if any("__kachery_task__" in base.__dict__ for base in type(value).__mro__):
@@ -241,13 +251,13 @@ class Reach:
         closure = [self._of_installed(cell) for cell in function.__closure__ or ()]
         name: list[Any] = [
             "name",
-            f"{_module_of(function)}:{function.__code__.co_qualname}",
+            f"{module_of(function)}:{function.__code__.co_qualname}",
             closure,
         ]
         if (wrapped := function.__dict__.get("__wrapped__")) is not None:
             self.guards.function(function)
             name.append(self._of_closure(wrapped))
-            if _module_of(function) == "pydantic._internal._validate_call":
+            if module_of(function) == "pydantic._internal._validate_call":
                 name.append(described_call(self, function))
         return name
 
@@ -256,7 +266,7 @@ class Reach:
         value = self.guards.cell(cell)
         if isinstance(value, dict):  # such as the implementations of functools.singledispatch
             self._kept.append(list(value.items()))
-            self.guards.content(value, _identities(value), _identities)
+            self.guards.content(value, identities(value), identities)
             return [
                 [self._of_closure(name), self._of_closure(member)]
                 for name, member in value.items()
@@ -265,7 +275,7 @@ class Reach:
         return self._of_closure(value)
 
     def _of_closure(self, value: Any) -> Any:
-        if value is MISSING or callable(value) or _is_immutable(value):
+        if value is MISSING or callable(value) or is_immutable(value):
             return self._or_unidentified(value, "a closure")
         return ["unidentified", qualified_name(type(value))]
 
@@ -284,7 +294,7 @@ class Reach:
         if isinstance(value, types.BuiltinMethodType) and self._installed_name(value) is None:
             return ["method", value.__name__, self.reference(value.__self__, place)]
         if isinstance(value, functools.partial):
-            self.guards.content(value, _identities(value.keywords), _keywords)
+            self.guards.content(value, identities(value.keywords), identities_of_keywords)
         origin = typing.get_origin(value)
         if isinstance(origin, type) and self._is_of_project(origin):
             arguments = [self.reference(one, place) for one in typing.get_args(value)]
@@ -333,7 +343,7 @@ class Reach:
             return self._taken_apart(value, place)
         try:
             encoded = encode(value)
-            if _namesakes(encoded.classes):
+            if have_namesakes(encoded.classes):
                 return self._taken_apart(value, place) or self._constant(value, encoded, place)
             return self._constant(value, encoded, place)
         except CannotEncode as error:
@@ -367,7 +377,7 @@ class Reach:
             for member in members:
                 if type(member) in _FUNCTIONS:
                     return True
-                if type(member) not in _IMMUTABLE:
+                if type(member) not in IMMUTABLE:
                     waiting.append(member)
         return False
 
@@ -387,14 +397,14 @@ class Reach:
 
     def _constant(self, value: Any, encoded: Encoded, place: str) -> Any:
         """A constant, by its content; if it can change, that is looked at again at each call."""
-        if _namesakes(encoded.classes):
+        if have_namesakes(encoded.classes):
             raise CannotEncode("there are different classes of the same name in it", final=True)
         # Strings and bytes of the program may be secrets that it got from its environment.
         self.summaries[encoded.address.hex()] = summary_of(value, texts=False)
-        if not _is_immutable(value):
+        if not is_immutable(value):
             self.guards.content(value, encoded.address, lambda v: encode(v).address)
             if encoded.size > _LARGE:
-                _advise(place, encoded.size)
+                advise(place, encoded.size)
         classes = [
             self.reference(cls, "a class") for cls in sorted(encoded.classes, key=qualified_name)
         ]
@@ -404,7 +414,7 @@ class Reach:
         """A list, tuple or dict that holds functions and the like."""
         members = list(value.items()) if isinstance(value, dict) else list(value)
         self._kept.append(members)
-        self.guards.content(value, _identities(value), _identities)
+        self.guards.content(value, identities(value), identities)
         with self._inside(value):
             references = [self.reference(member, f"something in {place}") for member in members]
         return [type(value).__name__, references]
@@ -413,7 +423,7 @@ class Reach:
         """An instance of a class of the project: its class and its attributes."""
         state = state_of(value)
         self._kept.append((value, state))
-        self.guards.content(value, _identities_of_state(value), _identities_of_state)
+        self.guards.content(value, identities_of_state(value), identities_of_state)
         with self._inside(value):
             attributes = {
                 name: self.reference(member, f"{place}, in its attribute {name!r},")
@@ -446,91 +456,6 @@ class Reach:
             module = "numpy"  # its ufuncs do not tell
         if not isinstance(module, str) or not isinstance(name, str):
             return None
-        if is_project_module(module, self.package) or not _is_found(value, module, name):
+        if is_project_module(module, self.package) or not is_found(value, module, name):
             return None
         return f"{module}:{name}"
-
-
-def _defaults(function: FunctionType) -> Iterator[tuple[str, Any]]:
-    """The parameters that have a default, with it."""
-    positional = function.__code__.co_varnames[: function.__code__.co_argcount]
-    defaults = function.__defaults__ or ()
-    yield from zip(positional[len(positional) - len(defaults) :], defaults, strict=True)
-    yield from (function.__kwdefaults__ or {}).items()
-
-
-@functools.cache
-def _advise(place: str, size: int) -> None:
-    """Say once what a large global costs."""
-    warn(
-        LargeGlobalWarning(
-            f"{place} has {size / 1e6:.3g} MB, and since it can change, all of it is looked at in"
-            " every call. Pass it as an argument instead"
-        )
-    )
-
-
-def _identities(value: Any) -> bytes:
-    """What tells whether a container still holds the same objects."""
-    members = [*value, *value.values()] if isinstance(value, dict) else value
-    return repr([id(member) for member in members]).encode()
-
-
-def _identities_of_state(instance: Any) -> bytes:
-    return repr(id(type(instance))).encode() + _identities(state_of(instance))
-
-
-def _keywords(partial: functools.partial[Any]) -> bytes:
-    return _identities(partial.keywords)
-
-
-def _names(module: ModuleType) -> bytes:
-    return repr(sorted(module.__dict__.keys() - ABOUT_THE_MODULE)).encode()
-
-
-def _namesakes(classes: list[type]) -> bool:
-    return len(classes) > 1 and len(set(map(qualified_name, classes))) < len(classes)
-
-
-def _module_of(function: FunctionType) -> str:
-    return function.__globals__.get("__name__") or function.__module__ or ""
-
-
-def _named(cls: type) -> list[str]:
-    return ["name", public_name(cls)]
-
-
-def _is_found(value: Any, module: str, name: str) -> bool:
-    """Whether a thing is what its name says, and not something that took over a name."""
-    found: Any = sys.modules.get(module)
-    for attribute in name.split("."):
-        found = getattr(found, attribute, None)
-    if isinstance(value, types.BuiltinMethodType):  # made anew each time it is looked up
-        return bool(found == value)
-    return found is value or type(value).__module__ == "typing"
-
-
-def _is_immutable(value: Any) -> bool:
-    if isinstance(value, tuple | frozenset):
-        return type(value) in (tuple, frozenset) and all(map(_is_immutable, value))
-    return type(value) in _IMMUTABLE or isinstance(value, enum.Enum)
-
-
-def _could_be_project(name: str, package: str) -> bool:
-    """False for what is certainly installed, so that fingerprinting does not import it."""
-    if name in sys.modules:
-        return is_project_module(name, package)
-    try:
-        spec = importlib.util.find_spec(name)
-    except (ImportError, ValueError, AttributeError):
-        return False
-    if spec is None or name.partition(".")[0] in sys.stdlib_module_names:
-        return False
-    return name.partition(".")[0] == package or not (spec.origin and is_installed_file(spec.origin))
-
-
-def _imported(name: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        return MISSING if "." in name else None
