@@ -62,21 +62,21 @@ def addresses_of(
     of, classes, size, callables, (told, named) = dict(known.of), *known[1:5]
     encoder = Encoder(special)
     present: dict[int, frozenset[str]] = {} if before is None else before.present
-    for name in definition.identifying:
-        if name in of and name not in unknown:
-            continue
-        with cached_values(present, again=before is not None):
+    with cached_values(present, again=before is not None):
+        for name in definition.identifying:
+            if name in of and name not in unknown:
+                continue
             encoded = _encoded(encoder, definition, name, arguments[name])
-        of[name] = encoded.address
-        size += encoded.size
-        if not encoded.classes and not encoded.callables:
-            continue
-        codes = codes_of(encoded.classes, definition.package) | _codes_named(encoded.named)
-        classes |= codes
-        callables += tuple(encoded.callables)
-        if name not in definition.secret:
-            told |= codes
-            named += tuple(encoded.callables)
+            of[name] = encoded.address
+            size += encoded.size
+            if not encoded.classes and not encoded.callables:
+                continue
+            codes = codes_of(encoded.classes, definition.package) | _codes_named(encoded.named)
+            classes |= codes
+            callables += tuple(encoded.callables)
+            if name not in definition.secret:
+                told |= codes
+                named += tuple(encoded.callables)
     _refuse_namesakes(classes, f"{definition.name.rpartition(':')[2]}(...)")
     return Addresses(of, classes, size, callables, (told, named), present)
 

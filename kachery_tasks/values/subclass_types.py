@@ -7,8 +7,7 @@ from __future__ import annotations
 import collections
 import functools
 import types
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
@@ -192,18 +191,23 @@ _Present = dict[int, frozenset[str]]
 _noted: ContextVar[tuple[_Present, bool] | None] = ContextVar("kachery_cached_values", default=None)
 
 
-@contextmanager
-def cached_values(present: _Present, *, again: bool = False) -> Iterator[None]:
+class cached_values:  # noqa: N801 - it is used like a function, and costs less than one
     """While this lasts, it is noted which cached values the encoded instances have, by identity.
 
     With `again`, those are left out that an instance had not when this was noted. The instances
     must live in between.
     """
-    reset = _noted.set((present, again))
-    try:
-        yield
-    finally:
-        _noted.reset(reset)
+
+    __slots__ = ("_noted", "_reset")
+
+    def __init__(self, present: _Present, *, again: bool = False) -> None:
+        self._noted = (present, again)
+
+    def __enter__(self) -> None:
+        self._reset = _noted.set(self._noted)
+
+    def __exit__(self, *_: object) -> None:
+        _noted.reset(self._reset)
 
 
 def cached_kept(instance: Any, state: dict[str, Any]) -> dict[str, Any]:
