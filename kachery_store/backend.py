@@ -1,277 +1,86 @@
-"""The few operations that a root must offer, on a local file system.
+"""The few operations that a root must offer, wherever it is, and what they promise.
 
-Promises, on which everything above rests:
+Names are relative, with forward slashes. Everything above rests on these promises; the suite in
+`kachery_store.testing` holds every backend to them:
 
-- `create` is atomic and exclusive: under a name there is nothing, or all the bytes of one writer;
-  the first writer wins, and what it wrote is never overwritten.
-- what `create(durable=True)` returned from survives power loss: file and folders are on the disk.
-- without `durable` it survives `kill -9` at once, and power loss once the flusher has passed by.
-- reading writes nothing.
-- every operating system error that a user can do something about arrives as StoreUnavailable.
+- `create` is atomic and exclusive: under a name there is nothing, or all the bytes of one writer; the
+  first writer wins, and what it wrote is not overwritten.
+- what `create` and `replace` acknowledged is read by everybody from then on; with `durable` it
+  survives power loss.
+- `swap` is `replace` that happens only if nobody was faster.
+- reading writes nothing, and returns bytes that were written under that name, never a mixture.
+- what goes wrong outside arrives as StoreUnavailable, within a bounded time.
 """
 
 from __future__ import annotations
 
-import errno
-import json
-import mmap
-import os
-import stat
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
-
-from . import flusher
-from .errors import NotFound, StoreTooNew, StoreUnavailable, unavailable
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-LAYOUT_VERSION = 1
-LAYOUT_FILE = "layout.json"
 
-_PIECE = 16_384
-_READ_ONLY = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
+class Status(NamedTuple):
+    """What is known of the bytes under a name without reading them.
+
+    `size`: bytes. `modified`: seconds since 1970, by the clock of whoever keeps them. `version`
+    changes whenever the bytes do.
+    """
+
+    size: int
+    modified: float
+    version: str
 
 
-class LocalBackend:
-    """A folder of this machine that holds one store. Names are relative, with forward slashes."""
+class Capabilities(NamedTuple):
+    """What a backend can do beyond reading and writing.
 
-    def __init__(self, root: str) -> None:
-        self.root = root
-        self._prefix = root + "/"
-        self._layout_written = False
-        self._lock = threading.Lock()
-        self._check_layout()
+    `create`: `create` is atomic and exclusive. `swap`: `swap` works. `checksum`: the other side
+    checks the bytes on arrival. `presign`: it can hand out URLs that need no credentials.
+    """
 
-    def path(self, name: str) -> str:
-        """The path of the file that has this name."""
-        return self._prefix + name
+    create: bool
+    swap: bool
+    checksum: bool
+    presign: bool
 
-    def read(self, name: str) -> bytes:
-        """All bytes under a name; NotFound when there is nothing."""
-        fd = self._open(name)
-        try:
-            return _read_all(fd)
-        except OSError as error:
-            raise unavailable(self.root, error) from error
-        finally:
-            os.close(fd)
 
-    def map(self, name: str) -> tuple[mmap.mmap, os.stat_result]:
-        """A private, writable memory map of a file (writes stay in this process), and its status.
+class Backend(Protocol):
+    """A root. `url` is what messages call it; it holds no credentials."""
 
-        The file must not be empty. NotFound when there is nothing under the name.
-        """
-        fd = self._open(name)
-        try:
-            return mmap.mmap(fd, 0, access=mmap.ACCESS_COPY), os.fstat(fd)
-        except OSError as error:
-            raise unavailable(self.root, error) from error
-        finally:
-            os.close(fd)
+    url: str
 
-    def _open(self, name: str) -> int:
-        try:
-            return os.open(self._prefix + name, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            raise NotFound(f"{name} is not in the store at {self.root}") from None
-        except OSError as error:
-            raise unavailable(self.root, error) from error
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this backend can do."""
 
-    def status(self, name: str) -> os.stat_result | None:
-        """The status of a file, or None when there is nothing under the name."""
-        try:
-            return os.stat(self._prefix + name)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise unavailable(self.root, error) from error
+    def read(self, name: str, start: int = 0, end: int | None = None) -> bytes:
+        """The bytes under a name, from `start` up to, not including, `end`; NotFound without any."""
+
+    def status(self, name: str) -> Status | None:
+        """What is known of a name, or None when there is nothing under it."""
 
     def create(self, name: str, data: Buffer, *, durable: bool) -> bool:
         """Store bytes under a name that is free; False when the name is taken (nothing changes)."""
-        with self.temporary() as temporary:
-            temporary.write(data)
-            return temporary.commit(name, durable=durable)
 
-    @contextmanager
-    def temporary(self) -> Iterator[TemporaryFile]:
-        """A new file, to be written and committed; what is not committed is gone after the block."""
-        temporary = None
-        try:
-            self.ensure_layout()
-            temporary = TemporaryFile(self)
-            yield temporary
-        except StoreUnavailable:
-            raise
-        except OSError as error:
-            raise unavailable(self.root, error) from error
-        finally:
-            if temporary is not None:
-                temporary.discard()
+    def replace(self, name: str, data: Buffer) -> None:
+        """Store bytes under a name, durably, whatever was there; readers see the old or the new."""
 
-    def sync(self, name: str) -> None:
-        """Return when the file under that name, and its folders, are on the disk."""
-        try:
-            flusher.sync_file(self._prefix + name, self.root)
-        except OSError as error:
-            raise unavailable(self.root, error) from error
+    def swap(self, name: str, data: Buffer, expected: str | None) -> bool:
+        """`replace`, if the version there is `expected` (None: nothing is there); else False.
 
-    def quarantine(self, name: str, seen: os.stat_result | None = None) -> str | None:
-        """Move a damaged file out of the way; returns where it is now, or None if it had gone.
-
-        `seen` is the status of the file found damaged: another that took its place since is left
-        alone.
+        Raises Unsupported where two writers could both succeed.
         """
-        now = self.status(name)
-        if now is None or (seen is not None and now.st_ino != seen.st_ino):
-            return None
-        target = f"quarantine/{name.replace('/', '_')}.{os.urandom(4).hex()}"
-        try:
-            os.makedirs(self.path("quarantine"), exist_ok=True)
-            os.rename(self.path(name), self.path(target))
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise unavailable(self.root, error) from error
-        return self.path(target)
 
     def remove(self, name: str) -> bool:
         """Delete what is under a name; False when there was nothing."""
-        try:
-            os.unlink(self._prefix + name)
-        except FileNotFoundError:
-            return False
-        except OSError as error:
-            raise unavailable(self.root, error) from error
-        return True
 
     def names(self, folder: str) -> Iterator[str]:
-        """The names of all files below a folder, in no special order; not those with a dot first."""
-        try:
-            entries = list(os.scandir(self._prefix + folder))
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise unavailable(self.root, error) from error
-        for entry in entries:
-            name = f"{folder}/{entry.name}"
-            if entry.is_dir(follow_symlinks=False):
-                yield from self.names(name)
-            elif not entry.name.startswith("."):
-                yield name
+        """The names of everything below a folder, in no special order."""
 
-    def _check_layout(self) -> None:
-        try:
-            text = self.read(LAYOUT_FILE)
-        except NotFound:
-            return
-        try:
-            version = json.loads(text)["layout"]
-        except (ValueError, KeyError, TypeError, RecursionError):
-            raise StoreUnavailable(
-                f"{self.path(LAYOUT_FILE)} is damaged: it should read"
-                f' {{"kachery": "store", "layout": {LAYOUT_VERSION}}}. If no later kachery has used'
-                " this store, delete that file and it will be written again."
-            ) from None
-        if not isinstance(version, int) or version > LAYOUT_VERSION:
-            raise StoreTooNew(
-                f"the store at {self.root} has layout {version}, and this kachery knows layouts up"
-                f" to {LAYOUT_VERSION}: upgrade kachery, or point KACHERY_DIR at another folder"
-            )
-        self._layout_written = True
+    def entries(self, folder: str) -> Iterator[tuple[str, Status]]:
+        """`names`, each with its status."""
 
-    def ensure_layout(self) -> None:
-        """Create the root and say what it is, before anything else is written there."""
-        if self._layout_written:
-            return
-        with self._lock:
-            if self._layout_written:
-                return
-            _make_durable_folder(self.root)
-            text = json.dumps({"kachery": "store", "layout": LAYOUT_VERSION}) + "\n"
-            temporary = TemporaryFile(self)
-            try:
-                temporary.write(text.encode())
-                if not temporary.commit(LAYOUT_FILE, durable=True):
-                    self._check_layout()  # another process was first, perhaps a later kachery
-            finally:
-                temporary.discard()
-            self._layout_written = True
-
-
-class TemporaryFile:
-    """A file that nobody sees until it is committed under a name.
-
-    All of them begin in one folder: creating files by turns in hundreds of folders costs many times
-    more, because a file system keeps the files of a folder together (docs/adr/0008).
-    """
-
-    def __init__(self, backend: LocalBackend) -> None:
-        self._backend = backend
-        self._path = backend.path(f"tmp/{os.getpid()}.{os.urandom(8).hex()}")
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        try:
-            self._fd = os.open(self._path, flags, _READ_ONLY)
-        except FileNotFoundError:
-            os.makedirs(backend.path("tmp"), exist_ok=True)
-            self._fd = os.open(self._path, flags, _READ_ONLY)
-
-    def write(self, data: Buffer) -> None:
-        """Append all of a contiguous buffer."""
-        view = memoryview(data).cast("B")
-        while view:
-            view = view[os.write(self._fd, view) :]
-
-    def commit(self, name: str, *, durable: bool) -> bool:
-        """Give the file its name; False when the name is taken (then what is there is synced)."""
-        target = self._backend.path(name)
-        if durable:
-            os.fsync(self._fd)
-        created = self._link(target)
-        if durable:
-            flusher.sync_file(target, self._backend.root)
-        elif created:
-            flusher.sync_later(target, self._backend.root)
-        return created
-
-    def _link(self, target: str) -> bool:
-        try:
-            os.link(self._path, target)
-        except FileExistsError:
-            return False
-        except FileNotFoundError:
-            os.makedirs(os.path.dirname(target), exist_ok=True)
-            return self._link(target)
-        return True
-
-    def discard(self) -> None:
-        """Close the file and remove its temporary name; what was committed stays."""
-        os.close(self._fd)
-        try:
-            os.unlink(self._path)
-        except OSError as error:
-            if error.errno not in (errno.ENOENT, errno.EROFS):
-                raise
-
-
-def _make_durable_folder(folder: str) -> None:
-    """Create a folder and its parents so that they survive power loss."""
-    if os.path.isdir(folder):
-        return
-    parent = os.path.dirname(folder)
-    _make_durable_folder(parent)
-    os.makedirs(folder, exist_ok=True)
-    with suppress(PermissionError):  # a parent that we may enter but not read
-        flusher.fsync(parent)
-
-
-def _read_all(fd: int) -> bytes:
-    data = os.read(fd, _PIECE)
-    if len(data) < _PIECE:  # the usual case: a record, in one call
-        return data
-    pieces = [data]
-    while piece := os.read(fd, 64 * _PIECE):
-        pieces.append(piece)
-    return b"".join(pieces)
+    def quarantine(self, name: str) -> str | None:
+        """Move what is damaged out of the way; returns where it is now, None if it had gone."""

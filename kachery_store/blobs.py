@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from .backend import LocalBackend
 from .digest import Digest, hash_buffer, new_hasher
 from .errors import DamagedWarning, DigestMismatch, NotFound
+from .local_backend import LocalBackend
 from .saying import warn
 
 if TYPE_CHECKING:
@@ -67,17 +67,30 @@ class Blobs:
 
     def read(self, digest: Digest) -> bytes:
         """All bytes of a blob, checked. NotFound, or DigestMismatch after it was set aside."""
-        seen = self._backend.status(digest.path)
+        seen = self._backend.stat(digest.path)
         data = self._backend.read(digest.path)
         self._check(digest, data, seen)
         return data
+
+    def read_range(self, digest: Digest, start: int, end: int) -> bytes:
+        """Some bytes of a blob, all of which was checked. Errors as for `read`."""
+        with open(self.path(digest), "rb") as file:
+            file.seek(start)
+            return file.read(end - start)
+
+    def size(self, digest: Digest) -> int:
+        """The number of bytes of a blob; NotFound."""
+        status = self._backend.stat(digest.path)
+        if status is None:
+            raise NotFound(f"{digest} is not in the store at {self._backend.root}")
+        return status.st_size
 
     def map(self, digest: Digest) -> memoryview:
         """The bytes of a blob, checked and memory-mapped; writing to them stays in this process.
 
         NotFound, or DigestMismatch after the damaged file was set aside.
         """
-        status = self._backend.status(digest.path)
+        status = self._backend.stat(digest.path)
         if status is None or status.st_size == 0:  # an empty file cannot be mapped
             return memoryview(bytearray(self.read(digest)))
         mapped, status = self._backend.map(digest.path)
@@ -87,7 +100,7 @@ class Blobs:
 
     def path(self, digest: Digest) -> str:
         """The path of the blob's file, checked; treat it as read-only. Errors as for `read`."""
-        status = self._backend.status(digest.path)
+        status = self._backend.stat(digest.path)
         if status is None or _state_of(status) not in self._checked:
             self.map(digest)
         return self._backend.path(digest.path)

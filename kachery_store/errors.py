@@ -4,6 +4,7 @@ KacheryError
 ├── NotFound (LookupError)         nothing is stored under that name
 ├── DigestMismatch                 the bytes there are not the bytes that were stored
 ├── BadURI (ValueError)            that text names nothing that can be stored or loaded
+├── Unsupported                    that store cannot do this, or not safely
 ├── StoreTooNew                    a later kachery wrote this store; this one must not touch it
 └── StoreUnavailable (OSError)     the store cannot be read or written: rights, space, limits
 
@@ -35,6 +36,10 @@ class BadURI(KacheryError, ValueError):
 
 class StoreTooNew(KacheryError):
     """The store was laid out by a later version of kachery."""
+
+
+class Unsupported(KacheryError):
+    """The backend lacks a capability that the operation needs."""
 
 
 class StoreUnavailable(KacheryError, OSError):

@@ -13,10 +13,10 @@ import shutil
 import sys
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from .backend import LocalBackend
 from .blobs import Blobs
 from .digest import Digest, check_algorithm, hash_buffer
 from .errors import NotFound
+from .local_backend import LocalBackend
 from .uri import format_uri, parse_uri
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .backend import LocalBackend
 from .blobs import set_aside
+from .local_backend import LocalBackend
 
 
 class Refs:

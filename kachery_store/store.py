@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
-from .backend import LocalBackend
 from .blobs import Blobs
 from .files import Files
+from .local_backend import LocalBackend
 from .refs import Refs
 
 
