@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import itertools
+import sys
 from collections.abc import Callable, Iterable
 from functools import partial
 from types import FunctionType
@@ -37,6 +38,8 @@ class Task(Generic[P, R]):
     def __init__(self, definition: Definition) -> None:
         functools.update_wrapper(self, definition.function)
         self.definition = definition
+        if definition.is_async and sys.version_info >= (3, 12):  # before, only functions can say so
+            inspect.markcoroutinefunction(self)
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """The value of a call: from the store, or computed in this process and stored.

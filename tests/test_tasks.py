@@ -1,10 +1,14 @@
 """Tasks as a user meets them, in one process."""
 
 import asyncio
+import inspect
+import pickle
+import sys
 import threading
 import warnings
 from concurrent.futures import CancelledError
 
+import cloudpickle
 import numpy as np
 import pytest
 from conftest import note_call
@@ -532,6 +536,12 @@ def test_async_tasks(calls):
     ]
     assert kachery.gather([slowly.job(x, calls.path) for x in (8, 9)]) == [[8], [9]]
     assert calls.count == 8
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="before 3.12 only functions can say so")
+def test_an_async_task_is_a_coroutine_function_to_others():
+    assert inspect.iscoroutinefunction(slowly) and not inspect.iscoroutinefunction(meets.job)
+    assert inspect.iscoroutinefunction(pickle.loads(cloudpickle.dumps(slowly)))
 
 
 def test_async_calls_run_at_the_same_time(calls):

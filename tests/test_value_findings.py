@@ -9,16 +9,18 @@ import subprocess
 import sys
 import types
 import typing
+import weakref
 
 import attrs
 import pydantic
 import pytest
+from conftest import run_python, write
 from test_values import there_and_back
 
 from kachery_tasks.errors import CannotDecode, CannotEncode
 from kachery_tasks.values import encode
+from kachery_tasks.values.attributes import cached_values
 from kachery_tasks.values.opaque import pickle_of, pickled_with_code
-from kachery_tasks.values.subclass_types import cached_values
 
 
 def differ(one, other):
@@ -340,6 +342,63 @@ def test_models_made_of_generic_ones_are_known_by_their_origin():
     again = there_and_back(Box[int](x=1))
     assert type(again) is Box[int] and again.x == 1
     assert data.address != encode(Box[str](x="1")).address
+
+
+GENERIC = """
+import typing, kachery, pydantic
+T = typing.TypeVar("T")
+class Box(pydantic.BaseModel, typing.Generic[T]):
+    x: T
+@kachery.task
+def make(n):
+    print("ran")
+    return Box[int](x=n)
+if __name__ == "__main__":
+    print(make(3))
+"""
+
+
+def test_a_model_made_inside_a_function_is_found_again(project, store_dir):
+    """The next process has not made the class Box[int] yet."""
+    write(project / "found.py", GENERIC)
+    shown = [run_python("import found; print(found.make(3))").stdout for _ in range(2)]
+    assert shown == ["ran\nx=3\n", "x=3\n"]
+
+
+class Elsewhere:
+    """A descriptor that keeps values for its owners, in one of the usual ways."""
+
+    def __init__(self, values, name_of):
+        self.values = values
+        self.name_of = name_of
+
+    def __get__(self, owner, kind=None):
+        return self if owner is None else self.values[self.name_of(owner)]
+
+    def __set__(self, owner, value):
+        self.values[self.name_of(owner)] = value
+
+
+@pytest.mark.parametrize("keys", ["weak", "ids", "owners"])
+def test_what_a_descriptor_keeps_for_an_instance_is_refused(keys):
+    class Model:
+        gain = Elsewhere(
+            weakref.WeakKeyDictionary() if keys == "weak" else {},
+            id if keys == "ids" else lambda owner: owner,
+        )
+
+    class WithState(Model):
+        def __getstate__(self):
+            return {"gain": self.gain}
+
+    encode(Model())  # nothing is kept for it yet
+    model, other, same = Model(), WithState(), WithState()
+    model.gain, other.gain, same.gain = 1, 2, 2
+    with pytest.raises(CannotEncode, match=r"gain is kept by the Elsewhere .*__getstate__"):
+        encode([model])
+    assert not differ(other, same)
+    same.gain = 3
+    assert differ(other, same)
 
 
 def helper():

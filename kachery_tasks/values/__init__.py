@@ -6,11 +6,11 @@ decode(data, load) -> value         the way back
 register(type, ...)                 an encoding for a type of your own
 """
 
+from .attributes import cached_values
 from .decoding import decode
 from .encoding import Encoded, Encoder, encode, encode_result
 from .opaque import Made, recall, remember
 from .registry import Buffer, Fields, register
-from .subclass_types import cached_values
 
 __all__ = [
     "Buffer",

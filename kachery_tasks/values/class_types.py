@@ -14,8 +14,7 @@ from typing import Any
 from ..errors import CannotDecode
 from ..names import class_name, find_class
 from ..project import is_project_module
-from .registry import Codec, Fields, add_fallback
-from .subclass_types import (
+from .attributes import (
     CONTENT,
     adds_only_attributes,
     cached_kept,
@@ -23,10 +22,12 @@ from .subclass_types import (
     filled,
     filled_slots,
     is_plain_class,
+    refuse_values_elsewhere,
     restore,
     slots_of,
     state_of,
 )
+from .registry import Codec, Fields, add_fallback
 
 __all__ = ("is_plain_class", "is_pydantic", "state_of")
 
@@ -77,6 +78,7 @@ def _member(kind: type[enum.Enum], name: str | None, value: Any) -> Any:
 
 
 def _encode_attributes(instance: Any) -> list[Any]:
+    refuse_values_elsewhere(instance)
     return [class_name(type(instance)), Fields(state_of(instance))]
 
 
@@ -147,7 +149,10 @@ def _method(instance: Any, name: str) -> Any:
 def _state(instance: Any) -> Any:
     """What the class says the state is, or all attributes."""
     getstate = _method(instance, "__getstate__")
-    return Fields(state_of(instance)) if getstate is None else getstate()
+    if getstate is not None:
+        return getstate()
+    refuse_values_elsewhere(instance)
+    return Fields(state_of(instance))
 
 
 def _with_state(instance: Any, state: Any) -> Any:

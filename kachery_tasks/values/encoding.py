@@ -258,7 +258,10 @@ class Encoder:
         return self._typed(codec.name, self._parts(value, codec))
 
     def _add_class(self, cls: type) -> None:
-        self._classes[id(cls)] = cls
+        # Of a generic model of pydantic with its arguments, what it is made of is added by itself.
+        made = cls.__dict__.get("__pydantic_generic_metadata__") or {}
+        if made.get("origin") is None or made.get("parameters"):
+            self._classes[id(cls)] = cls
 
     def _pack_code(self, value: Any, codec: Codec) -> bytes:
         """A function, which may refer to what we are inside of: `self.update = self._fast`."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 import collections
 import functools
 import types
+import weakref
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
@@ -117,6 +118,39 @@ def state_of(instance: Any) -> dict[str, Any]:
         state[f"{name}{_IN_DICT}" if name in slots else name] = value
     state.pop(_ATTRS_HASH, None)
     return dict(sorted(cached_kept(instance, state).items()))
+
+
+def refuse_values_elsewhere(instance: Any) -> None:
+    """Refuse an instance of which a descriptor keeps something in a mapping of its own."""
+    for base in type(instance).__mro__[:-1]:
+        for name, descriptor in base.__dict__.items():
+            if type(descriptor) not in _KEEP_NOTHING and hasattr(type(descriptor), "__set__"):
+                _refuse_kept_value(instance, name, descriptor)
+
+
+_KEEP_NOTHING = frozenset(
+    {types.FunctionType, types.MemberDescriptorType, types.GetSetDescriptorType, property}
+    | {staticmethod, classmethod, functools.cached_property, str, int, tuple, dict, type(None)}
+)
+
+
+def _refuse_kept_value(instance: Any, name: str, descriptor: Any) -> None:
+    for held in [*filled_slots(descriptor).values(), *(dict_of(descriptor) or {}).values()]:
+        if _keeps(held, instance):
+            raise CannotEncode(
+                f"its attribute {name} is kept by the {type(descriptor).__qualname__} of its class,"
+                " not by itself. Give the class a __getstate__ that says all that makes it"
+            )
+
+
+def _keeps(held: Any, instance: Any) -> bool:
+    """Whether a mapping has an entry for an instance, by itself, its id or a weak reference."""
+    if isinstance(held, weakref.WeakKeyDictionary):
+        own = vars(held)["_remove"]  # called when a key of this mapping dies
+        return any(one.__callback__ is own for one in weakref.getweakrefs(instance))
+    if not isinstance(held, dict):
+        return False
+    return id(instance) in dict.keys(held) or any(key is instance for key in dict.keys(held))
 
 
 _ATTRS_HASH = "_attrs_cached_hash"
