@@ -13,6 +13,7 @@ import functools
 import importlib
 import inspect
 import json
+import linecache
 import pkgutil
 import re
 import sys
@@ -20,7 +21,7 @@ import types
 import warnings
 from pathlib import Path
 
-from kachery_tasks.code import fingerprint_of, reach
+from kachery_tasks.code import fingerprint_of, reach, source
 from kachery_tasks.code.references import references_of
 from kachery_tasks.code.source import syntax_of
 from kachery_tasks.code.syntax import normalized
@@ -36,7 +37,12 @@ MADE_BY_PYTHON = re.compile(r"<(module|listcomp|setcomp|dictcomp|genexpr|generic
 
 def syntax(lines):
     """{path: a line for each function and class, or None when this Python cannot compile it}."""
-    return {path: _of_file(path) for path in lines}
+    found = {}
+    for path in lines:
+        found[path] = _of_file(path)
+        source._files.clear()  # a program has hundreds of files, not tens of thousands
+        linecache.clearcache()
+    return found
 
 
 def _of_file(path):
