@@ -1,28 +1,25 @@
-"""The command line: `kachery`, and the kachery-store, kachery-load and kachery-cat of kachery 2."""
+"""The command line `kachery`. Those of kachery 2 are in file_commands."""
 
 from __future__ import annotations
 
 import datetime
 import json
-import os
-import sys
-import warnings
-from collections.abc import Callable
 from typing import Any
 
 import click
 
-from kachery_store.errors import KacheryError
 from kachery_tasks._version import __version__
 from kachery_tasks.explain import explain_record
 from kachery_tasks.listing import all_records, find_record, other_results
 from kachery_tasks.record import Record
 from kachery_tasks.settings import current
 
-_SETTINGS = {"help_option_names": ["-h", "--help"]}
+from .running import SETTINGS, run_command
+from .store_commands import add_store_commands
+from .zone_commands import pull_command, push_command, zone_commands
 
 
-@click.group(context_settings=_SETTINGS)
+@click.group(context_settings=SETTINGS)
 @click.version_option(__version__, prog_name="kachery")
 def cli() -> None:
     """Look at what kachery has stored.
@@ -31,7 +28,12 @@ def cli() -> None:
     """
 
 
-@cli.command(context_settings=_SETTINGS)
+add_store_commands(cli)
+for _command in (zone_commands, push_command, pull_command):
+    cli.add_command(_command)
+
+
+@cli.command(context_settings=SETTINGS)
 @click.option("--task", help="Only jobs of this task: its name, or the part after the colon.")
 @click.option(
     "--limit",
@@ -57,7 +59,7 @@ def jobs(task: str | None, limit: int, as_json: bool) -> None:
         click.echo(f"{len(shown)} of {len(records)} jobs; --limit 0 shows all", err=True)
 
 
-@cli.command(context_settings=_SETTINGS)
+@cli.command(context_settings=SETTINGS)
 @click.argument("job")
 @click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
 def show(job: str, as_json: bool) -> None:
@@ -76,7 +78,7 @@ def show(job: str, as_json: bool) -> None:
         click.echo(f"{name:12} {text}")
 
 
-@cli.command(context_settings=_SETTINGS)
+@cli.command(context_settings=SETTINGS)
 @click.argument("job")
 @click.argument("other", required=False)
 def explain(job: str, other: str | None) -> None:
@@ -93,62 +95,9 @@ def explain(job: str, other: str | None) -> None:
     click.echo(str(explain_record(store, record, compared)))
 
 
-@click.command(context_settings=_SETTINGS)
-@click.argument("filename", type=click.Path(exists=True, dir_okay=False))
-@click.option("--label", help="The name in the URI; by default the file's own.")
-@click.option("--cache-locally", is_flag=True, help="Accepted as in kachery 2; always so here.")
-def store_command(filename: str, label: str | None, cache_locally: bool) -> None:  # noqa: ARG001
-    """Store a copy of FILENAME and print its URI."""
-    label = label or os.path.basename(filename)
-    click.echo(current().store.files.store_file(filename, label=label))
-
-
-@click.command(context_settings=_SETTINGS)
-@click.argument("uri")
-@click.option("--dest", type=click.Path(), help="Copy the file there.")
-def load_command(uri: str, dest: str | None) -> None:
-    """Print the path of a stored file, verified."""
-    click.echo(current().store.files.load_file(uri, dest=dest or None))
-
-
-@click.command(context_settings=_SETTINGS)
-@click.argument("uri")
-def cat_command(uri: str) -> None:
-    """Write a stored file to standard output, verified."""
-    current().store.files.cat_file(uri)
-
-
 def run() -> None:
     """The command `kachery`."""
-    _run(cli)
-
-
-def run_store() -> None:
-    """The command `kachery-store`."""
-    _run(store_command)
-
-
-def run_load() -> None:
-    """The command `kachery-load`."""
-    _run(load_command)
-
-
-def run_cat() -> None:
-    """The command `kachery-cat`."""
-    _run(cat_command)
-
-
-def _run(command: Callable[[], Any]) -> None:
-    """Run a command; errors are one sentence on standard error and exit code 1."""
-    warnings.showwarning = lambda message, *_: click.echo(f"kachery: {message}", err=True)
-    try:
-        command()
-    except BrokenPipeError:  # `kachery jobs | head` has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except (KacheryError, OSError) as error:
-        click.echo(f"kachery: {error}", err=True)
-        sys.exit(1)
+    run_command(cli)
 
 
 def _print_table(records: list[Record]) -> None:

@@ -47,9 +47,13 @@ class Capabilities(NamedTuple):
 
 
 class Backend(Protocol):
-    """A root. `url` is what messages call it; it holds no credentials."""
+    """A root. `url` is what messages call it; it holds no credentials.
+
+    `part_size`: larger blobs are kept in parts of so many bytes; None: they are kept whole.
+    """
 
     url: str
+    part_size: int | None
 
     @property
     def capabilities(self) -> Capabilities:

@@ -10,17 +10,20 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from io import FileIO
 from typing import TYPE_CHECKING
 
 from .digest import Digest, hash_buffer, new_hasher
 from .errors import DamagedWarning, DigestMismatch, NotFound
 from .local_backend import LocalBackend
 from .saying import warn
+from .sweep import refresh
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 _PIECE = 4 << 20
+_ATTEMPTS = 3  # against others who store, or take away, the same blob at the same moment
 # A file changed twice within one tick of the file system's clock shows one time for both, so a file
 # that changed this recently is not remembered as checked.
 _SETTLED_NANOSECONDS = 50_000_000
@@ -37,10 +40,13 @@ class Blobs:
 
     def put(self, digest: Digest, data: Buffer, *, durable: bool) -> None:
         """Store bytes whose digest is known; nothing is written when they are there, and intact."""
-        if not self._is_good(digest):
-            self._backend.create(digest.path, data, durable=durable)
-        elif durable:
-            self._backend.sync(digest.path)
+        for _ in range(_ATTEMPTS):
+            if self._is_kept(digest):
+                if durable:
+                    self._backend.sync(digest.path)
+                return
+            if self._backend.create(digest.path, data, durable=durable):
+                return
 
     def put_file(
         self, source: str, algorithm: str, progress: Callable[[int], object]
@@ -48,21 +54,31 @@ class Blobs:
         """Copy a file into the store in one reading; returns its digest and size, durably stored.
 
         What is stored is what was hashed, also when the file changes meanwhile. `progress` is told
-        the number of bytes after each piece.
+        the number of bytes after each piece. OSError for the source, StoreUnavailable for the store.
         """
+        try:
+            return self._copy(source, algorithm, progress)
+        except _SourceError as error:
+            raise error.reason from None
+
+    def _copy(
+        self, source: str, algorithm: str, progress: Callable[[int], object]
+    ) -> tuple[Digest, int]:
         size = 0
         hasher = new_hasher(algorithm)
         with open(source, "rb", buffering=0) as file, self._backend.temporary() as temporary:
-            while piece := file.read(_PIECE):
+            while piece := _read_source(file):
                 hasher.update(piece)
                 temporary.write(piece)
                 size += len(piece)
                 progress(len(piece))
             digest = Digest(algorithm, hasher.hexdigest())
-            if self._is_good(digest):
-                self._backend.sync(digest.path)
-            else:
-                temporary.commit(digest.path, durable=True)
+            for _ in range(_ATTEMPTS):
+                if self._is_kept(digest):
+                    self._backend.sync(digest.path)
+                    break
+                if temporary.commit(digest.path, durable=True):
+                    break
         return digest, size
 
     def read(self, digest: Digest) -> bytes:
@@ -74,9 +90,8 @@ class Blobs:
 
     def read_range(self, digest: Digest, start: int, end: int) -> bytes:
         """Some bytes of a blob, all of which was checked. Errors as for `read`."""
-        with open(self.path(digest), "rb") as file:
-            file.seek(start)
-            return file.read(end - start)
+        self.path(digest)
+        return self._backend.read(digest.path, start, end)
 
     def size(self, digest: Digest) -> int:
         """The number of bytes of a blob; NotFound."""
@@ -105,6 +120,10 @@ class Blobs:
             self.map(digest)
         return self._backend.path(digest.path)
 
+    def _is_kept(self, digest: Digest) -> bool:
+        """Whether a blob is there and intact; if so, no collection under way takes it from now on."""
+        return self._is_good(digest) and refresh(self._backend, digest.path)
+
     def _is_good(self, digest: Digest) -> bool:
         try:
             self.path(digest)
@@ -117,6 +136,22 @@ class Blobs:
             raise DigestMismatch(_damaged(self._backend, digest, status))
         if status is not None and time.time_ns() - status.st_ctime_ns > _SETTLED_NANOSECONDS:
             self._checked.add(_state_of(status))
+
+
+class _SourceError(Exception):
+    """Carries an error of the user's file past the backend, which takes any OSError for its own."""
+
+    def __init__(self, reason: OSError) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def _read_source(file: FileIO) -> bytes:
+    try:
+        return file.read(_PIECE)
+    except OSError as error:
+        error.filename = file.name
+        raise _SourceError(error) from error
 
 
 def _damaged(backend: LocalBackend, digest: Digest, seen: os.stat_result | None) -> str:

@@ -4,12 +4,21 @@ KacheryError
 ├── NotFound (LookupError)         nothing is stored under that name
 ├── DigestMismatch                 the bytes there are not the bytes that were stored
 ├── BadURI (ValueError)            that text names nothing that can be stored or loaded
+├── BadAmount (ValueError)         that is no size, or no span of time
+├── Busy                           somebody else is doing that to the store already
+├── ConfigError (ValueError)       a configuration file says something that it cannot say
+├── BadManifest (ValueError)       those bytes are not a list of parts
+├── BadMutable (ValueError)        that cannot be the name, or the value, of a mutable
+├── DownloadFailed                 a file could not be fetched from the web
+│   └── DownloadRefused            it leads where kachery does not go: another scheme, a private address
 ├── Unsupported                    that store cannot do this, or not safely
 ├── StoreTooNew                    a later kachery wrote this store; this one must not touch it
 └── StoreUnavailable (OSError)     the store cannot be read or written: rights, space, limits
 
 KacheryWarning (UserWarning)
-└── DamagedWarning                 something stored was damaged and has been set aside
+├── DamagedWarning                 something stored was damaged and has been set aside
+├── UnverifiedWarning              a kind of store that kachery has not been tested with
+└── ZoneWarning                    the zone cannot be reached, or did not take something
 """
 
 from __future__ import annotations
@@ -34,6 +43,34 @@ class BadURI(KacheryError, ValueError):
     """The text is not a URI that kachery understands."""
 
 
+class BadManifest(KacheryError, ValueError):
+    """The bytes are not a manifest, or one that contradicts itself."""
+
+
+class BadMutable(KacheryError, ValueError):
+    """The text or value cannot be the name, or the value, of a mutable."""
+
+
+class DownloadFailed(KacheryError):
+    """A file could not be fetched from the web; nothing of it was stored."""
+
+
+class DownloadRefused(DownloadFailed):
+    """A redirection leads to another scheme or from a public to a private address."""
+
+
+class BadAmount(KacheryError, ValueError):
+    """The text is not a size, or not a span of time."""
+
+
+class Busy(KacheryError):
+    """Another process is doing the same to the store, and one at a time is enough."""
+
+
+class ConfigError(KacheryError, ValueError):
+    """A configuration file cannot be read, or has a wrong value; the message names file and key."""
+
+
 class StoreTooNew(KacheryError):
     """The store was laid out by a later version of kachery."""
 
@@ -43,11 +80,15 @@ class Unsupported(KacheryError):
 
 
 class StoreUnavailable(KacheryError, OSError):
-    """The store cannot be read or written now; the cause is the operating system's error."""
+    """The store cannot be read or written now; the cause is the operating system's error.
 
-    def __init__(self, message: str, errno: int | None = None) -> None:
+    `place`: the root or the URL of the store.
+    """
+
+    def __init__(self, message: str, errno: int | None = None, place: str = "") -> None:
         super().__init__(message)
         self.errno = errno
+        self.place = place
 
     def __str__(self) -> str:
         return str(self.args[0])
@@ -57,8 +98,20 @@ class KacheryWarning(UserWarning):
     """Any warning that kachery issues itself."""
 
 
+class ConfigWarning(KacheryWarning):
+    """A configuration file has a key that this kachery does not know."""
+
+
 class DamagedWarning(KacheryWarning):
     """Something in the store did not match its digest and was moved to quarantine."""
+
+
+class UnverifiedWarning(KacheryWarning):
+    """A file system that kachery has not been tested with."""
+
+
+class ZoneWarning(KacheryWarning):
+    """The zone cannot be reached: work goes on in the local store alone."""
 
 
 _WHAT_NEXT = {
@@ -79,5 +132,7 @@ def unavailable(root: str, error: OSError) -> StoreUnavailable:
     place = error.filename or root
     advice = _WHAT_NEXT.get(error.errno or 0, "Check that folder, or point KACHERY_DIR elsewhere.")
     return StoreUnavailable(
-        f"the store at {root} cannot be used: {reason} ({place}). {advice}", error.errno
+        f"the store at {root} cannot be used: {reason} ({place}). {advice}",
+        error.errno,
+        root,
     )

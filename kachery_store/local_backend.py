@@ -27,19 +27,28 @@ LAYOUT_VERSION = 1
 LAYOUT_FILE = "layout.json"
 
 _PIECE = 16_384
+_SHARED_FOLDER = 0o2775
 _READ_ONLY = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
 
 
 class LocalBackend:
-    """A folder of this machine that holds one store. Names are relative, with forward slashes."""
+    """A folder that holds one store. Names are relative, with forward slashes.
 
-    def __init__(self, root: str) -> None:
+    With `shared`, it is a zone: everybody in the group of the folder may add to it. `part_size` is
+    None: blobs are whole files, which can be memory-mapped.
+    """
+
+    part_size: int | None = None
+
+    def __init__(self, root: str, *, shared: bool = False) -> None:
         self.root = self.url = root
         self.capabilities = Capabilities(create=True, swap=False, checksum=False, presign=False)
+        self.shared = shared
         self._prefix = root + "/"
         self._layout_written = False
         self._lock = threading.Lock()
-        self._check_layout()
+        if not shared:  # that of a zone is looked at when the zone is first used
+            self._check_layout()
 
     def path(self, name: str) -> str:
         """The path of the file that has this name."""
@@ -126,6 +135,18 @@ class LocalBackend:
             if temporary is not None:
                 temporary.discard()
 
+    def adopt(self, temporary: str, name: str) -> None:
+        """Make a complete file of `tmp/` what is under a name, read-only, unless something is there."""
+        try:
+            os.chmod(self.path(temporary), _READ_ONLY)
+            self.make_folder(os.path.dirname(self.path(name)))
+            with suppress(FileExistsError):
+                os.link(self.path(temporary), self.path(name))
+                flusher.sync_later(self.path(name), self.root)
+            os.unlink(self.path(temporary))
+        except OSError as error:
+            raise unavailable(self.root, error) from error
+
     def sync(self, name: str) -> None:
         """Return when the file under that name, and its folders, are on the disk."""
         try:
@@ -144,7 +165,7 @@ class LocalBackend:
             return None
         target = f"quarantine/{name.replace('/', '_')}.{os.urandom(4).hex()}"
         try:
-            os.makedirs(self.path("quarantine"), exist_ok=True)
+            self.make_folder(self.path("quarantine"))
             os.rename(self.path(name), self.path(target))
         except FileNotFoundError:
             return None
@@ -184,6 +205,16 @@ class LocalBackend:
             if status is not None:
                 yield name, status
 
+    def make_folder(self, folder: str) -> None:
+        """Create a folder and those above it; one that is there is left as it is."""
+        if os.path.isdir(folder):
+            return
+        self.make_folder(os.path.dirname(folder))
+        with suppress(FileExistsError):
+            os.mkdir(folder)
+            if self.shared:  # whatever the umask says; what is made inside has the same group
+                os.chmod(folder, _SHARED_FOLDER)
+
     def _check_layout(self) -> None:
         try:
             text = self.read(LAYOUT_FILE)
@@ -204,6 +235,18 @@ class LocalBackend:
             )
         self._layout_written = True
 
+    def _make_durable_root(self) -> None:
+        """Create the root and the folders above it so that they survive power loss."""
+        missing = []
+        folder = self.root
+        while not os.path.isdir(folder):
+            missing.append(folder)
+            folder = os.path.dirname(folder)
+        self.make_folder(self.root)
+        for made in missing:
+            with suppress(PermissionError):  # a parent that we may enter but not read
+                flusher.fsync(os.path.dirname(made))
+
     def ensure_layout(self) -> None:
         """Create the root and say what it is, before anything else is written there."""
         if self._layout_written:
@@ -211,7 +254,7 @@ class LocalBackend:
         with self._lock:
             if self._layout_written:
                 return
-            _make_durable_folder(self.root)
+            self._make_durable_root()
             text = json.dumps({"kachery": "store", "layout": LAYOUT_VERSION}) + "\n"
             temporary = TemporaryFile(self)
             try:
@@ -237,8 +280,10 @@ class TemporaryFile:
         try:
             self._fd = os.open(self._path, flags, _READ_ONLY)
         except FileNotFoundError:
-            os.makedirs(backend.path("tmp"), exist_ok=True)
+            backend.make_folder(backend.path("tmp"))
             self._fd = os.open(self._path, flags, _READ_ONLY)
+        if backend.shared:
+            os.fchmod(self._fd, _READ_ONLY)  # whatever the umask says
 
     def write(self, data: Buffer) -> None:
         """Append all of a contiguous buffer."""
@@ -265,7 +310,7 @@ class TemporaryFile:
         try:
             os.replace(self._path, target)
         except FileNotFoundError:
-            os.makedirs(os.path.dirname(target), exist_ok=True)
+            self._backend.make_folder(os.path.dirname(target))
             os.replace(self._path, target)
         flusher.sync_file(target, self._backend.root)
 
@@ -275,8 +320,11 @@ class TemporaryFile:
         except FileExistsError:
             return False
         except FileNotFoundError:
-            os.makedirs(os.path.dirname(target), exist_ok=True)
-            return self._link(target)
+            self._backend.make_folder(os.path.dirname(target))
+            with suppress(FileExistsError):
+                os.link(self._path, target)
+                return True
+            return False
         return True
 
     def discard(self) -> None:
@@ -287,17 +335,6 @@ class TemporaryFile:
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.EROFS):
                 raise
-
-
-def _make_durable_folder(folder: str) -> None:
-    """Create a folder and its parents so that they survive power loss."""
-    if os.path.isdir(folder):
-        return
-    parent = os.path.dirname(folder)
-    _make_durable_folder(parent)
-    os.makedirs(folder, exist_ok=True)
-    with suppress(PermissionError):  # a parent that we may enter but not read
-        flusher.fsync(parent)
 
 
 def _status(found: os.stat_result) -> Status:

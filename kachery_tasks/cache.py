@@ -25,7 +25,7 @@ from .identity import Addresses, addresses_of, codes_of, identify
 from .lease import lease
 from .names import find_class
 from .record import Record
-from .settings import UNCHANGED, applied, current
+from .settings import applied, current
 from .values import Encoded, Made, decode, remember
 
 ALWAYS_CHECKED_UP_TO = 64 << 20  # bytes of arguments that are hashed again after every run
@@ -187,7 +187,7 @@ def call(definition: Definition, arguments: Arguments) -> Any:
     Jobs that it starts run in this process, on threads of their own: whoever waits for this job may
     hold all places on the cluster, or in the pool that this thread belongs to.
     """
-    with applied(current().changed(UNCHANGED, None, UNCHANGED)):
+    with applied(current().changed(client=None)):
         value = definition.parameters.call(arguments)
         return completed(value) if definition.is_async else value
 

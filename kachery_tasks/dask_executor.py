@@ -24,6 +24,7 @@ from distributed import as_completed
 
 from kachery_store import Store
 from kachery_store.errors import KacheryError
+from kachery_store.zone_settings import ZoneSettings
 
 from .cache import ABSENT, Outcome, Unusable, run_submitted, value_of
 from .code import callable_fingerprint, changes, class_fingerprint, syntax_known
@@ -64,6 +65,7 @@ class Order:
     expected: str | None
     keep_value: bool
     root: str
+    zone: ZoneSettings | None
     strict: bool
 
     def __dask_tokenize__(self) -> str:
@@ -155,6 +157,7 @@ class DaskExecutor:
             expected=None if job.inputs else job.key,
             keep_value=keep_value,
             root=self._settings.root,
+            zone=self._settings.zone_settings(),
             strict=self._settings.strict,
         )
 
@@ -301,7 +304,7 @@ def _cancel_remote(remote: Any, future: Future[Outcome]) -> None:
 
 def carry_out(order: Order, inputs: list[Outcome]) -> Outcome:
     """Do one job on a worker: check the code, get the inputs, look up or compute, commit."""
-    settings = Settings(order.root, client=None, strict=order.strict)
+    settings = Settings(order.root, order.zone, client=None, strict=order.strict)
     with (
         main_known_as(order.main),
         rule_known(order.rule),

@@ -11,23 +11,30 @@ from typing import Any
 
 from kachery_store import Store
 from kachery_store.store import default_root
+from kachery_store.zone_settings import ZoneSettings, zone_in_force, zone_named
 
 from .project import configure_rule, rule
+from .trust import objection
 
 UNCHANGED: Any = object()  # for arguments that were not given
 AT_HAND: Any = object()  # the Dask client that the program has, if any
+OF_ENVIRONMENT: Any = object()  # the zone that the environment names, if any
 
 
 class Settings:
-    """One choice of store, client and policies.
+    """One choice of store, zone, client and policies.
 
-    `root` is the store's folder; `client` is AT_HAND, None (this process) or a Client.
+    `root` is the store's folder; `zone` is OF_ENVIRONMENT, None (none), a name, or ZoneSettings;
+    `client` is AT_HAND, None (this process) or a Client.
     """
 
-    __slots__ = ("_store", "client", "root", "session", "strict")
+    __slots__ = ("_store", "client", "root", "session", "strict", "zone")
 
-    def __init__(self, root: str, client: Any = AT_HAND, strict: bool = False) -> None:
+    def __init__(
+        self, root: str, zone: Any = OF_ENVIRONMENT, client: Any = AT_HAND, strict: bool = False
+    ) -> None:
         self.root = root
+        self.zone = zone
         self.client = client
         self.strict = strict
         self.session: Any = None  # made when it is first needed, by session.py
@@ -35,15 +42,28 @@ class Settings:
 
     @property
     def store(self) -> Store:
-        """The store, opened when it is first needed. Raises as Store does."""
+        """The store, opened when it is first needed. Raises as Store does, ConfigError for the zone."""
         if self._store is None:
-            self._store = store_at(self.root)
+            self._store = store_at(self.root, self.zone_settings())
         return self._store
 
-    def changed(self, dir: Any, client: Any, strict: Any) -> Settings:
+    def zone_settings(self) -> ZoneSettings | None:
+        """How the zone in force is reached, or None. ConfigError when it is not configured."""
+        if self.zone is OF_ENVIRONMENT:
+            return zone_in_force(self.root)
+        return zone_named(self.zone, self.root) if isinstance(self.zone, str) else self.zone
+
+    def changed(
+        self,
+        dir: Any = UNCHANGED,
+        zone: Any = UNCHANGED,
+        client: Any = UNCHANGED,
+        strict: Any = UNCHANGED,
+    ) -> Settings:
         """The same with some of it changed."""
         return Settings(
             self.root if dir is UNCHANGED else absolute(dir),
+            self.zone if zone is UNCHANGED else zone,
             self.client if client is UNCHANGED else client,
             self.strict if strict is UNCHANGED else strict,
         )
@@ -51,8 +71,8 @@ class Settings:
 
 _in_force: ContextVar[Settings | None] = ContextVar("kachery_settings", default=None)
 _configured: Settings | None = None
-_of_environment: tuple[str | None, Settings] | None = None
-_stores: dict[str, Store] = {}
+_of_environment: tuple[tuple[str | None, ...], Settings] | None = None
+_stores: dict[tuple[str, ZoneSettings | None], Store] = {}
 
 
 def absolute(dir: str | os.PathLike[str]) -> str:
@@ -60,11 +80,12 @@ def absolute(dir: str | os.PathLike[str]) -> str:
     return os.path.abspath(os.path.expanduser(os.fspath(dir)))
 
 
-def store_at(root: str) -> Store:
-    """The store in a folder; one object for each folder, so that it remembers what it checked."""
-    store = _stores.get(root)
+def store_at(root: str, zone: ZoneSettings | None = None) -> Store:
+    """The store in a folder; one object for each, so that it remembers what it checked."""
+    store = _stores.get((root, zone))
     if store is None:
-        store = _stores[root] = Store(root)
+        opened = None if zone is None else zone.open()
+        store = _stores[root, zone] = Store(root, opened, objection)
     return store
 
 
@@ -75,23 +96,31 @@ def current() -> Settings:
 
 def _default() -> Settings:
     global _of_environment
-    dir = os.environ.get("KACHERY_DIR")
-    if _of_environment is None or _of_environment[0] != dir:
-        _of_environment = (dir, Settings(absolute(default_root())))
+    now = os.environ.get("KACHERY_DIR"), os.environ.get("KACHERY_ZONE")
+    if _of_environment is None or _of_environment[0] != now:
+        _of_environment = (now, Settings(absolute(default_root())))
     return _of_environment[1]
 
 
 @contextmanager
 def using(
-    *, dir: Any = UNCHANGED, client: Any = UNCHANGED, strict: Any = UNCHANGED
+    *,
+    dir: Any = UNCHANGED,
+    zone: Any = UNCHANGED,
+    client: Any = UNCHANGED,
+    strict: Any = UNCHANGED,
 ) -> Iterator[None]:
     """Settings for a with-block.
 
-    dir: the folder of the store. client: a `distributed.Client` on which jobs run, or None to run
-    them in this process even though there is one. strict: hash arguments of any size again after a
-    run, to see whether the task changed them.
+    dir: the folder of the store. zone: the name of a zone of kachery.toml, or None for none. client:
+    a `distributed.Client` on which jobs run, or None to run them in this process even though there
+    is one. strict: hash arguments of any size again after a run, to see whether the task changed
+    them. ConfigError for a zone that is not configured.
     """
-    with applied(current().changed(dir, client, strict)):
+    changed = current().changed(dir, zone, client, strict)
+    if zone is not UNCHANGED:
+        changed.zone = changed.zone_settings()
+    with applied(changed):
         yield
 
 
@@ -108,12 +137,13 @@ def applied(settings: Settings) -> Iterator[None]:
 def configure(
     *,
     dir: Any = UNCHANGED,
+    zone: Any = UNCHANGED,
     client: Any = UNCHANGED,
     strict: Any = UNCHANGED,
     project: Iterable[str] | None = None,
     installed: Iterable[str] | None = None,
 ) -> None:
-    """Settings for the rest of the program; `dir`, `client` and `strict` as for `using`.
+    """Settings for the rest of the program; `dir`, `zone`, `client` and `strict` as for `using`.
 
     project: packages and modules whose code counts by content though they are installed. installed:
     those that count by name only though they are not. Both replace what was configured before.
@@ -121,8 +151,10 @@ def configure(
     """
     global _configured
     changed = None
-    if any(given is not UNCHANGED for given in (dir, client, strict)):
-        changed = (_configured or _default()).changed(dir, client, strict)
+    if any(given is not UNCHANGED for given in (dir, zone, client, strict)):
+        changed = (_configured or _default()).changed(dir, zone, client, strict)
+        if zone is not UNCHANGED:
+            changed.zone = changed.zone_settings()
     if project is not None or installed is not None:
         now = rule()
         configure_rule(

@@ -5,8 +5,10 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
+import s3server
 
 import kachery
 
@@ -24,6 +26,33 @@ def store_dir(tmp_path, monkeypatch):
     folder = tmp_path / "store"
     monkeypatch.setenv("KACHERY_DIR", str(folder))
     return folder
+
+
+@pytest.fixture(scope="session")
+def s3():
+    """A real S3 server with two identities and a bucket `lab`, for all tests of the session."""
+    with s3server.running() as server:
+        server.make_bucket("lab")
+        yield server
+
+
+class Bucket(NamedTuple):
+    """A place in a bucket. `toml` is what kachery.toml says of it in the table of a zone."""
+
+    url: str
+    endpoint: str
+
+    @property
+    def toml(self):
+        return f'url = "{self.url}"\nendpoint_url = "{self.endpoint}"\n'
+
+
+@pytest.fixture
+def bucket(s3, monkeypatch):
+    """An empty place for one test; this process and its children may write there."""
+    for name, value in s3.environment().items():
+        monkeypatch.setenv(name, value)
+    return Bucket(f"s3://lab/{os.urandom(6).hex()}", s3.endpoint)
 
 
 @pytest.fixture

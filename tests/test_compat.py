@@ -140,3 +140,46 @@ def test_storing_again_mends_a_damaged_file(test_content, store_dir):
     with pytest.warns(ka.DamagedWarning):
         ka.store_file(test_content)  # what is acknowledged must be there
     assert ka.load_text(TEST_CONTENT) == "test-content\n"
+
+
+def test_everything_that_kachery_2_has_is_here():
+    names = (
+        "load_file load_file_info cat_file store_file store_file_local load_bytes get_kachery_dir"
+    )
+    names += " use_sandbox set_mutable_local get_mutable_local delete_mutable_local sha1_of_dict"
+    names += " delete_mutable_folder_local set_custom_storage_backend link_file store_bytes"
+    for kind in ("text", "json", "npy", "pkl"):
+        names += f" store_{kind} load_{kind}"
+    for kind in ("text", "json", "npy"):
+        names += f" store_{kind}_local"
+    assert [name for name in names.split() if not callable(getattr(ka, name))] == []
+    assert set(names.split()) <= set(ka.__all__)
+
+
+def test_local_stores():
+    assert ka.store_text_local("Hello, world!", "a.txt") == (
+        "sha1://943a702d06f34599aee1f8da8ef9f7296031d699?label=a.txt"
+    )
+    assert ka.store_json_local({"example": "dict"}) == (
+        "sha1://d0d9555e376ff13a08c6d56072808e27ca32d54a"
+    )
+    array = np.array([[1, 2, 3], [4, 5, 6]], dtype=np.int16)
+    assert ka.store_npy_local(array) == "sha1://bb55205a2482c6db2ace544fc7d8397551110701"
+    uri = ka.store_text("Hello, world!", local=True, uri_type=2)
+    assert uri == "kachery::sha1:943a702d06f34599aee1f8da8ef9f7296031d699"
+    assert ka.load_text(uri) == "Hello, world!"
+
+
+def test_there_are_two_forms():
+    assert ka.store_text("x", uri_type=2).startswith("kachery:default:sha1:")
+    with pytest.raises(ValueError, match="uri_type"):
+        ka.store_text("x", uri_type=3)
+
+
+def test_json_with_keys_that_are_no_text():
+    """kachery 2 sorts such keys as text; the published digest depends on it."""
+    uri = ka.store_json({10: 1, 9: {2: 3, 11: 4}, None: 0})
+    assert ka.load_text(uri) == '{"10":1,"9":{"11":4,"2":3},"null":0}'
+    with pytest.raises(ValueError, match="same text"):
+        ka.store_json({1: 1, "1": 2})
+    assert ka.sha1_of_dict({"a": 1.0}) == ka.sha1_of_dict({"a": 1}) != ka.sha1_of_dict({"a": 1.5})

@@ -20,6 +20,7 @@ import random
 import re
 import struct
 import sys
+import tempfile
 import types
 import typing
 import uuid
@@ -41,6 +42,8 @@ if "pa." in LACKING:
 if np.__version__ < "2":
     LACKING.append("np.dtypes.StringDType")
 
+from kachery_store.digest import hash_buffer
+from kachery_store.manifest import has_manifest, manifest_of_file
 from kachery_tasks.code import fingerprint_of
 from kachery_tasks.definition import Definition
 from kachery_tasks.identity import addresses_of, identify
@@ -400,7 +403,38 @@ def records():
     return [{"job_id": record.job_id, "file": record.to_bytes().hex()}]
 
 
-SETS = {"value": values, "fingerprint": fingerprints, "job": jobs, "record": records}
+SIZES = (0, 1, 19_999_999, 20_000_000, 20_000_001, 60_000_000)
+
+
+def golden_bytes(size):
+    """The contents of the files of the manifest vectors: byte i is i mod 251."""
+    return (bytes(range(251)) * (size // 251 + 1))[:size]
+
+
+def manifests():
+    vectors = []
+    for size in SIZES:
+        data = golden_bytes(size)
+        vector = {"size": size, "sha1": hash_buffer("sha1", data)}
+        if has_manifest(size):
+            with tempfile.NamedTemporaryFile() as file:
+                file.write(data)
+                file.flush()
+                for algorithm in ("sha1", "sha256", "blake3"):
+                    manifest = manifest_of_file(file.name, algorithm).to_bytes()
+                    vector[f"{algorithm} manifest"] = manifest.decode()
+                    vector[f"digest of the {algorithm} manifest"] = hash_buffer(algorithm, manifest)
+        vectors.append(vector)
+    return vectors
+
+
+SETS = {
+    "value": values,
+    "fingerprint": fingerprints,
+    "job": jobs,
+    "record": records,
+    "manifest": manifests,
+}
 
 
 def differences():

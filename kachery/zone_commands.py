@@ -1,0 +1,189 @@
+"""Commands about zones: which there are, adding one, trying one out; push and pull."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from kachery_store.config import read_table
+from kachery_store.errors import ConfigError, KacheryError, StoreUnavailable
+from kachery_store.progress import progress_bar
+from kachery_store.zone_settings import ZoneSettings, zone_named, zones_of
+from kachery_tasks.carrying import Carried, pull, push
+from kachery_tasks.settings import current, using
+
+from .running import SETTINGS
+
+_NAME = re.compile("[A-Za-z0-9_-]{1,64}")
+_SKEW = 60.0  # seconds
+
+
+@click.group("zone", context_settings=SETTINGS)
+def zone_commands() -> None:
+    """Shared stores: a bucket, or a folder of the lab.
+
+    Zones are tables of kachery.toml in the store's folder (KACHERY_CONFIG names another file).
+    KACHERY_ZONE names the one in force.
+    """
+
+
+@zone_commands.command("list", context_settings=SETTINGS)
+def list_zones() -> None:
+    """List the zones that are configured; a star marks the one in force."""
+    settings = current()
+    in_force = settings.zone_settings()
+    zones = zones_of(settings.root)
+    if not zones:
+        click.echo("no zones are configured: kachery zone add NAME URL", err=True)
+    for name, zone in sorted(zones.items()):
+        click.echo(f"{'*' if zone == in_force else ' '} {name:16} {zone.url}{_told(zone)}")
+
+
+@zone_commands.command("add", context_settings=SETTINGS)
+@click.argument("name")
+@click.argument("url")
+@click.option("--endpoint-url", help="Of a server other than Amazon's.")
+@click.option("--region")
+@click.option("--profile", help="Of ~/.aws/credentials.")
+@click.option("--anon", is_flag=True, help="Without credentials.")
+@click.option("--read-only", is_flag=True, help="Never send anything there.")
+@click.option("--expires", help="How long its content lives, as 30d.")
+def add_zone(name: str, url: str, **given: Any) -> None:
+    """Add a zone to kachery.toml.
+
+    URL is s3://bucket/prefix, a folder, or another URL of fsspec. Credentials come from the profile or
+    the environment and are never written down.
+
+    Example: kachery zone add lab s3://our-bucket/kachery --profile lab
+    """
+    root = current().root
+    if not _NAME.fullmatch(name):
+        raise ConfigError(f"{name!r} is no name for a zone: use letters, digits, - and _")
+    if name in zones_of(root):
+        raise ConfigError(f"zone {name} is there already, in {read_table(root).path}")
+    url = os.path.abspath(os.path.expanduser(url)) if "://" not in url else url
+    lines = [f"[zones.{name}]", f"url = {json.dumps(url)}"]
+    lines += [f"{key} = {json.dumps(value)}" for key, value in given.items() if value]
+    path = _appended(root, "\n".join(lines) + "\n")
+    try:
+        zone_named(name, root)
+    except ConfigError:
+        _without(path, "\n".join(lines) + "\n")
+        raise
+    click.echo(f"added to {path}; try it with: kachery zone check {name}")
+
+
+@zone_commands.command("check", context_settings=SETTINGS)
+@click.argument("name", required=False)
+def check_zone(name: str | None) -> None:
+    """Try out a zone, by default the one in force: rights, capabilities, clock, speed."""
+    settings = current()
+    chosen = settings.zone_settings() if name is None else zone_named(name, settings.root)
+    if chosen is None:
+        raise ConfigError("no zone is in force; name one: kachery zone check NAME")
+    zone = chosen.open()
+    click.echo(f"zone         {chosen.name} at {zone.backend.url}{_told(chosen)}")
+    began = time.perf_counter()
+    zone.prepare(writing=False)
+    click.echo(f"reading      works, {1000 * (time.perf_counter() - began):.0f} ms")
+    if not chosen.read_only:
+        _check_writing(zone.backend)
+
+
+def _check_writing(backend: Any) -> None:
+    name = f"tmp/check.{os.urandom(8).hex()}"
+    began = time.perf_counter()
+    backend.create(name, b"kachery zone check", durable=True)
+    took = time.perf_counter() - began
+    status = backend.status(name)
+    backend.remove(name)
+    click.echo(f"writing      works, {1000 * took:.0f} ms")
+    for capability, has in backend.capabilities._asdict().items():
+        click.echo(f"{capability:12} {'yes' if has else 'no'}: {_MEANING[capability]}")
+    skew = 0.0 if status is None else status.modified - time.time()
+    if abs(skew) > _SKEW:
+        click.echo(
+            f"clock        differs by {skew:.0f} s from this machine's: set one of them right"
+        )
+
+
+_MEANING = {
+    "create": "of two that write under one name, one is told that it was second",
+    "swap": "something is replaced only if nobody was faster",
+    "checksum": "bytes that arrive damaged are refused",
+    "presign": "there are URLs that need no credentials",
+}
+
+
+@click.command("push", context_settings=SETTINGS)
+@click.argument("things", nargs=-1)
+@click.option("--zone", help="Instead of the one in force.")
+def push_command(things: tuple[str, ...], zone: str | None) -> None:
+    """Send files (URIs) and jobs (ids) to the zone, with all that they need.
+
+    Without arguments: what waits because the zone could not be reached.
+    """
+    with _zone(zone), progress_bar("push", None, unit="things") as add:
+        _report("sent", push(*things, progress=add))
+
+
+@click.command("pull", context_settings=SETTINGS)
+@click.argument("things", nargs=-1, required=True)
+@click.option("--zone", help="Instead of the one in force.")
+def pull_command(things: tuple[str, ...], zone: str | None) -> None:
+    """Bring files (URIs) and jobs (ids) here from the zone, with all that they need."""
+    with _zone(zone), progress_bar("pull", None, unit="things") as add:
+        _report("here now", pull(*things, progress=add))
+
+
+@contextmanager
+def _zone(name: str | None) -> Iterator[None]:
+    if name is None:
+        yield
+        return
+    with using(zone=name):
+        yield
+
+
+def _report(what: str, carried: Carried) -> None:
+    for one in carried.lost:
+        click.echo(f"kachery: lost: {one}", err=True)
+    click.echo(f"{carried.things} things {what}")
+    if carried.lost:
+        raise KacheryError(f"{len(carried.lost)} things could not be sent")
+
+
+def _told(zone: ZoneSettings) -> str:
+    told = [key for key, value in zone.options if value is True]
+    told += ["read-only"] if zone.read_only else []
+    told += [f"expires after {zone.expires / 86_400:g} days"] if zone.expires else []
+    return f" ({', '.join(told)})" if told else ""
+
+
+def _appended(root: str, text: str) -> str:
+    path = os.environ.get("KACHERY_CONFIG") or os.path.join(root, "kachery.toml")
+    path = os.path.abspath(os.path.expanduser(path))
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "a+", encoding="utf-8") as file:
+            file.seek(0)
+            before = file.read()
+            file.write("" if not before else "\n" if before.endswith("\n") else "\n\n")
+            file.write(text)
+    except OSError as error:
+        raise StoreUnavailable(f"{path} cannot be written: {error}", error.errno) from error
+    return path
+
+
+def _without(path: str, text: str) -> None:
+    with open(path, encoding="utf-8") as file:
+        whole = file.read()
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(whole.removesuffix(text))

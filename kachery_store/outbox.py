@@ -1,0 +1,51 @@
+"""What a zone should get and could not be sent: names under `outbox/<zone>/` of the local store.
+
+The bytes are in the store already. An entry is written before anything is acknowledged, and removed
+when the zone has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+from urllib.parse import quote
+
+from .local_backend import LocalBackend
+
+
+class Item(NamedTuple):
+    """Something to be sent: a blob (`kind` is its algorithm), or what a folder of refs has."""
+
+    kind: str
+    name: str
+
+
+class Outbox:
+    """What waits for one zone."""
+
+    def __init__(self, backend: LocalBackend, zone: str) -> None:
+        self._backend = backend
+        self._folder = f"outbox/{quote(zone, safe='')}"
+
+    def add(self, item: Item, *, durable: bool) -> None:
+        """Note that something is to be sent. Raises StoreUnavailable."""
+        self._backend.create(self._path(item), b"", durable=durable)
+
+    def remove(self, item: Item) -> None:
+        """Note that the zone has it."""
+        self._backend.remove(self._path(item))
+
+    def items(self) -> list[Item]:
+        """What waits, in the order in which it must be sent: records last, for they name the rest."""
+        found = (name.rsplit("/", 2)[1:] for name in self._names())
+        return sorted((Item(*parts) for parts in found), key=lambda item: item.kind == "jobs")
+
+    def is_empty(self) -> bool:
+        """Whether nothing waits."""
+        return next(self._names(), None) is None
+
+    def _names(self) -> Iterator[str]:
+        return self._backend.names(self._folder)
+
+    def _path(self, item: Item) -> str:
+        return f"{self._folder}/{item.kind}/{item.name}"

@@ -1,0 +1,93 @@
+"""What an error of S3, or on the way to it, means: asked again, or not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class Refusal(Exception):
+    """The server's answer is no. `status`: HTTP's number; `code`: the name that S3 gives it."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(f"{code}: {message}" if message else code)
+        self.status = status
+        self.code = code
+
+
+class Temporary(Exception):
+    """It may well succeed when asked again. `tries`: how often to ask at most."""
+
+    tries = 8
+
+
+class Unreachable(Temporary):
+    """Nobody listens there, now."""
+
+    tries = 3
+
+
+# Names that stand for trouble on the way though their status is not 5xx.
+_ASK_AGAIN = frozenset(
+    (
+        *("BadDigest", "IncompleteBody", "InternalError", "OperationAborted", "RequestTimeout"),
+        *("ConditionalRequestConflict", "ServiceUnavailable", "SlowDown", "Throttling"),
+        *("XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch"),
+    )
+)
+
+# Of botocore, aiohttp and asyncio, by name: they are not imported for this.
+_NOBODY_THERE = frozenset(
+    ("EndpointConnectionError", "ConnectTimeoutError", "ClientConnectorError", "gaierror")
+)
+_ON_THE_WAY = frozenset(
+    ("HTTPClientError", "ClientPayloadError", "ClientConnectionError", "ResponseParserError")
+)
+
+
+def classified(error: BaseException) -> Exception:
+    """A Refusal or a Temporary for what s3fs raised; anything else is given back as it is."""
+    if isinstance(error, Temporary | Refusal):
+        return error
+    response: dict[str, Any] = _response(error)
+    if response:
+        return _of_answer(response)
+    told = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    names = {base.__name__ for base in type(error).__mro__}
+    if names & _NOBODY_THERE:
+        return Unreachable(told)
+    if isinstance(error, OSError | EOFError) or names & _ON_THE_WAY:
+        return Temporary(told)
+    if type(error).__module__.startswith("botocore."):
+        return Refusal(0, type(error).__name__, str(error))
+    return error if isinstance(error, Exception) else Refusal(0, type(error).__name__, str(error))
+
+
+def advice_of(refusal: Refusal, bucket: str) -> str:
+    """What a person can do about a refusal."""
+    if refusal.code == "NoSuchBucket":
+        return f"Create the bucket {bucket}, or mend the zone's url."
+    if refusal.status == 403 or refusal.code in ("InvalidAccessKeyId", "SignatureDoesNotMatch"):
+        return (
+            "Check the credentials (the zone's `profile`, or AWS_PROFILE and the like) and rights."
+        )
+    if "Credentials" in refusal.code or "Profile" in refusal.code:
+        return "Name a `profile` in the zone's table, set AWS_ACCESS_KEY_ID, or say `anon = true`."
+    return "See `kachery zone check`."
+
+
+def _response(error: BaseException | None) -> dict[str, Any]:
+    while error is not None:
+        response = getattr(error, "response", None)
+        if isinstance(response, dict):
+            return response
+        error = error.__cause__
+    return {}
+
+
+def _of_answer(response: dict[str, Any]) -> Exception:
+    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    code = str(response.get("Error", {}).get("Code", status))
+    message = str(response.get("Error", {}).get("Message", ""))
+    if status >= 500 or status == 429 or code in _ASK_AGAIN:
+        return Temporary(f"{code}: {message}")
+    return Refusal(status, code, message)

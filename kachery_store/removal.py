@@ -1,0 +1,222 @@
+"""Planning a collection: what leaves the store, and in which order.
+
+A plan is made from an inventory, what is pinned, and a policy. Making it changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from .inventory import Entry, Inventory, Reached, named_by, reached
+from .pins import Pinned
+from .sweep import File
+
+GRACE = 3600.0  # seconds; what nothing holds may be about to be named by whoever stores it
+
+_CALL_SECONDS = 1e-3  # what any recomputation costs at least
+_RECENT_SECONDS = 3600.0  # differences in last use below this do not matter
+
+
+class Policy(NamedTuple):
+    """What is to be collected.
+
+    `max_size`: bytes that may stay; `max_items`: jobs that may stay; `older_than`: jobs not used for so
+    many seconds go. Named files go for `max_size` when no job is left to go, for the other two only with
+    `files`. `orphans`: also blobs by BLAKE3 that no job holds. What is younger than `grace` seconds and
+    held by nothing stays in any case.
+    """
+
+    max_size: int | None = None
+    max_items: int | None = None
+    older_than: float | None = None
+    files: bool = False
+    orphans: bool = False
+    grace: float = GRACE
+
+
+class Going(NamedTuple):
+    """Something that goes: a job (`job_id`) or files. `files` are in the order of their removal.
+
+    `what`: for people. `seconds`: what it takes to compute it again, None where that is impossible.
+    """
+
+    what: str
+    files: list[File]
+    job_id: str | None = None
+    seconds: float | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes that become free."""
+        return sum(file.size for file in self.files)
+
+
+class Plan(NamedTuple):
+    """What goes, and how many bytes and jobs were found."""
+
+    going: list[Going]
+    size: int
+    items: int
+
+    @property
+    def freed(self) -> int:
+        """Bytes that become free."""
+        return sum(one.size for one in self.going)
+
+
+def plan_removal(found: Inventory, pinned: Iterable[Pinned], policy: Policy, now: int) -> Plan:
+    """What a policy would take from what was found, and what pins and running jobs leave of that.
+
+    `now`: nanoseconds, by the file system's clock, before the inventory was taken.
+    """
+    planner = _Planner(found, reached(found, pinned, found.running), policy, now)
+    planner.choose_jobs()
+    planner.choose_files()
+    planner.choose_leftovers()
+    return Plan(planner.going, found.size, len(found.records))
+
+
+class _Planner:
+    def __init__(self, found: Inventory, kept: Reached, policy: Policy, now: int) -> None:
+        self.going: list[Going] = []
+        self._found = found
+        self._kept = kept
+        self._policy = policy
+        self._now = now / 1e9
+        # A blob that was stored, or counted on, since the first of the running jobs began may belong
+        # to a result whose record is still to come.
+        self._settled = min([now, *found.running.values()])
+        self._old = now - int(policy.grace * 1e9)
+        self._size = found.size
+        self._jobs = dict(found.records)
+        self._gone: set[str] = set()
+        # By how many of the jobs that stay a blob is held, or named by its URI.
+        self._holders = Counter(name for one in found.records.values() for name in one.blobs)
+        self._named = Counter(name for one in found.records.values() for name in named_by(one))
+        self._differing: dict[str, list[File]] = {}
+        for one in found.differing.values():
+            self._differing.setdefault(one.job_id, []).append(one.file)
+
+    def choose_jobs(self) -> None:
+        """The jobs that go: the cheapest to compute again per byte, and longest unused, first."""
+        policy = self._policy
+        may_go = [
+            entry
+            for entry in self._found.records.values()
+            if entry.held is not None and entry.job_id not in self._kept.jobs
+        ]
+        if policy.older_than is not None:
+            oldest = self._now - policy.older_than
+            for entry in [one for one in may_go if one.file.used < oldest]:
+                self._drop(entry)
+        left = [entry for entry in may_go if entry.job_id in self._jobs]
+        for entry in sorted(left, key=self._worth):
+            if self._is_enough():
+                break
+            self._drop(entry)
+
+    def _is_enough(self) -> bool:
+        policy = self._policy
+        return (policy.max_size is None or self._size <= policy.max_size) and (
+            policy.max_items is None or len(self._jobs) <= policy.max_items
+        )
+
+    def _worth(self, entry: Entry) -> float:
+        """Seconds of computing per byte and per second without use."""
+        assert entry.held is not None  # noqa: S101 - others are not asked about
+        size = entry.file.size + sum(
+            self._found.blobs[name].size / self._holders[name]
+            for name in entry.blobs
+            if name in self._found.blobs
+        )
+        unused = max(0.0, self._now - entry.file.used) + _RECENT_SECONDS
+        return (entry.held.seconds + _CALL_SECONDS) / size / unused
+
+    def _drop(self, entry: Entry) -> None:
+        assert entry.held is not None  # noqa: S101 - others stay
+        del self._jobs[entry.job_id]
+        self._holders.subtract(entry.blobs)
+        self._named.subtract(named_by(entry))
+        blobs = [
+            self._found.blobs[name]
+            for name in sorted(entry.blobs)
+            if name in self._found.blobs
+            and self._is_loose(name)
+            and self._found.blobs[name].changed < self._settled
+        ]
+        files = [entry.file, *self._differing.pop(entry.job_id, ()), *blobs]
+        what = f"job://{entry.job_id} ({entry.held.task})"
+        self._go(Going(what, files, entry.job_id, entry.held.seconds))
+
+    def _go(self, going: Going) -> None:
+        self.going.append(going)
+        self._gone.update(file.name for file in going.files)
+        self._size -= going.size
+
+    def _is_loose(self, name: str) -> bool:
+        """Whether nothing that stays holds a blob."""
+        held = self._holders[name] or self._named[name]
+        return not held and name not in self._kept.blobs and name not in self._gone
+
+    def choose_files(self) -> None:
+        """The files that go though they cannot be computed again: old and large ones first."""
+        policy = self._policy
+        loose = sorted(self._loose(), key=self._order)
+        oldest = None if policy.older_than is None else self._now - policy.older_than
+        items = len(self._jobs) + len(loose)
+        for file in loose:
+            too_large = policy.max_size is not None and self._size > policy.max_size
+            too_old = policy.files and oldest is not None and file.used < oldest
+            too_many = policy.files and policy.max_items is not None and items > policy.max_items
+            orphan = policy.orphans and _is_native(file)
+            if too_large or too_old or too_many or orphan:
+                self._go(Going(_uri(file), [file]))
+                items -= 1
+
+    def _loose(self) -> Iterator[File]:
+        for file in self._found.blobs.values():
+            if file.changed >= min(self._old, self._settled) or not self._is_loose(file.name):
+                continue
+            if self._found.too_new and _is_native(file):
+                continue  # a record that only a later kachery can read may hold it
+            yield file
+
+    def _order(self, file: File) -> tuple[bool, float]:
+        unused = max(0.0, self._now - file.used) + _RECENT_SECONDS
+        return not _is_native(file), -file.size * unused
+
+    def choose_leftovers(self) -> None:
+        """What belongs to nothing that stays: other results of jobs, descriptions of code."""
+        for job_id, files in self._differing.items():
+            old = [file for file in files if file.changed < self._old]
+            if old and job_id not in self._found.records:
+                self._go(Going(f"other results of job://{job_id}", old))
+        if self._found.too_new or self._found.damaged:
+            return  # such a record may name any code
+        needed = self._needed_code()
+        code = [
+            file
+            for file in self._found.code.values()
+            if file.changed < self._old and file.name not in needed
+        ]
+        if code:
+            self._go(Going("descriptions of code that no job has any more", code))
+
+    def _needed_code(self) -> set[str]:
+        others = self._found.differing.values()
+        staying = [
+            *self._jobs.values(),
+            *(one for one in others if one.file.name not in self._gone),
+        ]
+        codes = {code for one in staying if one.held is not None for code in one.held.codes}
+        return {f"code/{code[:2]}/{code}" for code in codes}
+
+
+def _is_native(file: File) -> bool:
+    return file.name.startswith("blake3/")
+
+
+def _uri(file: File) -> str:
+    return f"{file.name.partition('/')[0]}://{file.name.rpartition('/')[2]}"

@@ -1,0 +1,292 @@
+"""Blobs on their way between the local store and a zone.
+
+What is small goes as it is. What is larger than the zone's `part_size` goes in parts, several at a
+time, and then a manifest that lists them (docs/formats/manifest.md), so that a transfer that was
+interrupted goes on where it was. Every part is verified on arrival, and so is the whole.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+from .backend import Backend
+from .blobs import Blobs
+from .digest import Digest, hash_buffer, new_hasher
+from .errors import BadManifest, DigestMismatch, NotFound, StoreUnavailable, unavailable
+from .local_backend import LocalBackend
+from .manifest import PART_SIZE, Manifest, Part
+from .progress import progress_bar
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+STREAMS = 4  # parts of one blob that are on their way at a time
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+
+def manifest_name(digest: Digest) -> str:
+    """Where a zone keeps the manifest of a blob that it has in parts."""
+    return f"manifests/{digest.algorithm}/{digest.hex[:2]}/{digest.hex}"
+
+
+def has(zone: Backend, digest: Digest) -> bool:
+    """Whether a zone has a blob, whole or in parts."""
+    return zone.status(digest.path) is not None or (
+        zone.part_size is not None and zone.status(manifest_name(digest)) is not None
+    )
+
+
+def size(zone: Backend, digest: Digest) -> int:
+    """The bytes of a blob that a zone has. NotFound, DigestMismatch, StoreUnavailable."""
+    found = zone.status(digest.path)
+    return manifest_of_blob(zone, digest).size if found is None else found.size
+
+
+def send_bytes(zone: Backend, digest: Digest, data: Buffer) -> None:
+    """Send a small blob whose bytes are at hand. Raises StoreUnavailable."""
+    zone.create(digest.path, data, durable=True)
+
+
+def send(zone: Backend, digest: Digest, local: Blobs) -> None:
+    """Send a blob of the local store, verified there; what the zone has already is not sent again.
+
+    Returns when the zone keeps it. Raises NotFound, DigestMismatch, StoreUnavailable.
+    """
+    path = local.path(digest)
+    size = os.stat(path).st_size
+    if zone.part_size is None:
+        if not has(zone, digest):
+            _copy(zone, digest, path, size)
+    elif size <= zone.part_size:
+        send_bytes(zone, digest, local.read(digest))
+    elif zone.status(manifest_name(digest)) is None:
+        _send_parts(zone, digest, path, size)
+
+
+def _copy(zone: Backend, digest: Digest, path: str, size: int) -> None:
+    assert isinstance(zone, LocalBackend)  # noqa: S101 - nothing else keeps blobs whole
+    hasher = new_hasher(digest.algorithm)
+    with (
+        open(path, "rb", buffering=0) as file,
+        zone.temporary() as temporary,
+        progress_bar(f"push {digest.hex[:10]}", size) as add,
+    ):
+        while piece := file.read(PART_SIZE):
+            hasher.update(piece)
+            temporary.write(piece)
+            add(len(piece))
+        if hasher.hexdigest() != digest.hex:
+            raise DigestMismatch(f"{digest} changed while it was sent to {zone.url}")
+        temporary.commit(digest.path, durable=True)
+
+
+def _send_parts(zone: Backend, digest: Digest, path: str, size: int) -> None:
+    before = os.stat(path)
+    with (
+        open(path, "rb", buffering=0) as file,
+        progress_bar(f"push {digest.hex[:10]}", size) as add,
+    ):
+
+        def send_part(start: int) -> Part:
+            data = os.pread(file.fileno(), PART_SIZE, start)
+            part = Digest(digest.algorithm, hash_buffer(digest.algorithm, data))
+            found = zone.status(part.path)
+            if found is None or found.size != len(data):
+                zone.create(part.path, data, durable=True)
+            add(len(data))
+            return Part(start, start + len(data), part)
+
+        parts = tuple(_at_once(send_part, range(0, size, PART_SIZE)))
+        after = os.fstat(file.fileno())
+    if (before.st_ino, before.st_mtime_ns) != (after.st_ino, after.st_mtime_ns):
+        raise DigestMismatch(f"{digest} changed while it was sent to {zone.url}")
+    listed = Manifest(size, digest, parts).to_bytes()
+    if digest.algorithm == "sha1":  # as published: a manifest is a file, too
+        send_bytes(zone, Digest("sha1", hash_buffer("sha1", listed)), listed)
+    zone.create(manifest_name(digest), listed, durable=True)
+
+
+def fetch(zone: Backend, digest: Digest, local: LocalBackend) -> None:
+    """Bring a blob into the local store, verified.
+
+    NotFound when the zone has it not; DigestMismatch after what is damaged there was set aside, if
+    we may; StoreUnavailable when either side fails.
+    """
+    found = zone.status(digest.path) if zone.part_size is None else None
+    if found is not None and found.size > PART_SIZE:
+        return _fetch_ranges(zone, digest, found.size, local)
+    try:
+        data = zone.read(digest.path)
+    except NotFound:
+        if zone.part_size is None:
+            raise
+        return _fetch_parts(zone, manifest_of_blob(zone, digest), local)
+    if hash_buffer(digest.algorithm, data) != digest.hex:
+        raise _damaged(zone, digest.path, f"{digest} is damaged")
+    local.create(digest.path, data, durable=False)
+    return None
+
+
+def manifest_of_blob(zone: Backend, digest: Digest) -> Manifest:
+    """The manifest of a blob that a zone has in parts. NotFound, DigestMismatch, StoreUnavailable."""
+    name = manifest_name(digest)
+    try:
+        data = zone.read(name)
+    except NotFound:
+        raise NotFound(f"{digest} is not in the store at {zone.url}") from None
+    try:
+        manifest = Manifest.from_bytes(data)
+    except BadManifest as error:
+        raise _damaged(zone, name, f"the manifest of {digest} is damaged ({error})") from error
+    if manifest.digest != digest:
+        raise _damaged(zone, name, f"the manifest of {digest} is that of {manifest.digest}")
+    return manifest
+
+
+def _fetch_parts(zone: Backend, manifest: Manifest, local: LocalBackend) -> None:
+    with _partial(manifest.digest, manifest.size, local) as partial:
+        if partial.is_done(manifest.digest):
+            return
+        _complete(zone, manifest, partial)
+        if not partial.is_whole(manifest.digest):
+            raise _damaged(
+                zone, manifest_name(manifest.digest), f"the manifest of {manifest.digest} is wrong"
+            )
+        partial.commit(manifest.digest)
+
+
+def _fetch_ranges(zone: Backend, digest: Digest, size: int, local: LocalBackend) -> None:
+    """Bring a large blob that is kept whole."""
+    with (
+        _partial(digest, size, local) as partial,
+        progress_bar(f"pull {digest.hex[:10]}", size) as add,
+    ):
+        if partial.is_done(digest):
+            return
+        for start in range(0, size, PART_SIZE):
+            partial.write(start, zone.read(digest.path, start, start + PART_SIZE))
+            add(PART_SIZE)
+        if not partial.is_whole(digest):
+            raise _damaged(zone, digest.path, f"{digest} is damaged")
+        partial.commit(digest)
+
+
+def _complete(zone: Backend, manifest: Manifest, partial: _Partial) -> None:
+    """Fetch the parts that a partial file lacks."""
+    whole, all_missing = manifest.digest, partial.new
+    with progress_bar(f"pull {whole.hex[:10]}", manifest.size) as add:
+
+        def fetch_part(part: Part) -> None:
+            if all_missing or not partial.holds(part):
+                data = zone.read(part.digest.path)
+                if hash_buffer(part.digest.algorithm, data) != part.digest.hex:
+                    raise _damaged(zone, part.digest.path, f"a part of {whole} is damaged")
+                partial.write(part.start, data)
+            add(part.end - part.start)
+
+        for _ in _at_once(fetch_part, manifest.parts):
+            pass
+
+
+class _Partial:
+    """A file of the local store that is not complete yet. `new`: nothing of it was there."""
+
+    def __init__(self, name: str, fd: int, size: int, local: LocalBackend) -> None:
+        self.fd = fd
+        self._name = name
+        self._size = size
+        self._local = local
+        self.new = os.fstat(fd).st_size != size
+        os.ftruncate(fd, size)
+
+    def holds(self, part: Part) -> bool:
+        data = os.pread(self.fd, part.end - part.start, part.start)
+        return hash_buffer(part.digest.algorithm, data) == part.digest.hex
+
+    def write(self, start: int, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            written = os.pwrite(self.fd, view, start)
+            start, view = start + written, view[written:]
+
+    def is_whole(self, digest: Digest) -> bool:
+        hasher = new_hasher(digest.algorithm)
+        for start in range(0, self._size, PART_SIZE):
+            hasher.update(os.pread(self.fd, PART_SIZE, start))
+        return hasher.hexdigest() == digest.hex
+
+    def is_done(self, digest: Digest) -> bool:
+        """Whether another process brought it while we waited; then this file is not needed."""
+        done = self._local.stat(digest.path) is not None
+        if done:
+            self._local.remove(self._name)
+        return done
+
+    def commit(self, digest: Digest) -> None:
+        """Give the file, now complete, its name in the store."""
+        self._local.adopt(self._name, digest.path)
+
+
+@contextmanager
+def _partial(digest: Digest, size: int, local: LocalBackend) -> Iterator[_Partial]:
+    """The partial file of a blob, for us alone; another process that wants it waits for us.
+
+    It stays when we are killed, and when the zone fails: the next one goes on with it.
+    """
+    name = f"tmp/{digest.algorithm}.{digest.hex}.partial"
+    try:
+        local.ensure_layout()
+        local.make_folder(local.path("tmp"))
+        fd = _locked(local.path(name))
+    except OSError as error:
+        raise unavailable(local.root, error) from error
+    try:
+        yield _Partial(name, fd, size, local)
+    except StoreUnavailable:
+        raise
+    except DigestMismatch:
+        local.remove(name)
+        raise
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            local.remove(name)
+        raise unavailable(local.root, error) from error
+    finally:
+        os.close(fd)
+
+
+def _locked(path: str) -> int:
+    while True:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        if os.fstat(fd).st_nlink:
+            return fd
+        os.close(fd)  # whoever had it has finished it
+
+
+def _at_once(work: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
+    """What a function makes of each item, in order, several at a time; stops at the first error."""
+    with ThreadPoolExecutor(STREAMS, thread_name_prefix="kachery-transfer") as pool:
+        try:
+            yield from pool.map(work, items)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _damaged(zone: Backend, name: str, what: str) -> DigestMismatch:
+    """Set aside what is damaged in a zone, if we may; the error that says so."""
+    try:
+        moved = zone.quarantine(name)
+        where = f"moved to {moved}" if moved else "it has been moved away already"
+    except StoreUnavailable as error:
+        where = f"it could not be moved away: {error}"
+    return DigestMismatch(f"{what} in the zone at {zone.url}; {where}")

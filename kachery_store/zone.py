@@ -1,0 +1,88 @@
+"""A zone: a named store that is shared.
+
+It may be out of reach. Then work goes on in the local store, which is said once; what the zone should
+have got waits in the outbox (see outbox.py), and the zone is asked again after a while.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+
+from .backend import Backend
+from .errors import NotFound, StoreTooNew, StoreUnavailable, ZoneWarning
+from .local_backend import LAYOUT_FILE, LAYOUT_VERSION
+from .saying import warn
+
+_ASK_AGAIN_AFTER = 30.0  # seconds
+
+
+class Zone:
+    """A shared store.
+
+    `read_only`: nothing is sent there. `expires`: seconds that its content lives at most, or None.
+    """
+
+    def __init__(
+        self, name: str, backend: Backend, *, read_only: bool = False, expires: float | None = None
+    ) -> None:
+        self.name = name
+        self.backend = backend
+        self.read_only = read_only
+        self.expires = expires
+        self._away_until = 0.0
+        self._known_layout = False
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"Zone({self.name!r}, {self.backend.url!r})"
+
+    @property
+    def is_away(self) -> bool:
+        """Whether it could not be reached a short while ago."""
+        return time.monotonic() < self._away_until
+
+    def went_away(self, error: StoreUnavailable) -> None:
+        """Note that it cannot be reached now, and say so, once."""
+        with self._lock:
+            was_away, self._away_until = self._away_until, time.monotonic() + _ASK_AGAIN_AFTER
+        if not was_away:
+            warn(
+                ZoneWarning(
+                    f"zone {self.name}: {str(error).rstrip('.')}. Work goes on in the local store;"
+                    " what the zone should get is kept, and sent when it is back, or by `kachery push`"
+                )
+            )
+
+    def is_back(self) -> bool:
+        """Note that it answered; whether it had been away."""
+        was_away, self._away_until = self._away_until, 0.0
+        return bool(was_away)
+
+    def prepare(self, *, writing: bool) -> None:
+        """Look at the layout before the first use, and write it before the first writing.
+
+        Raises StoreTooNew when a later kachery laid the zone out, StoreUnavailable.
+        """
+        if self._known_layout:
+            return
+        try:
+            version = json.loads(self.backend.read(LAYOUT_FILE))["layout"]
+        except NotFound:
+            if not writing:
+                return
+            text = json.dumps({"kachery": "store", "layout": LAYOUT_VERSION}) + "\n"
+            self.backend.create(LAYOUT_FILE, text.encode(), durable=True)
+            version = LAYOUT_VERSION
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise StoreUnavailable(
+                f"{LAYOUT_FILE} of zone {self.name} ({self.backend.url}) is damaged: it should read"
+                f' {{"kachery": "store", "layout": {LAYOUT_VERSION}}}'
+            ) from None
+        if not isinstance(version, int) or version > LAYOUT_VERSION:
+            raise StoreTooNew(
+                f"zone {self.name} ({self.backend.url}) has layout {version}, and this kachery knows"
+                f" layouts up to {LAYOUT_VERSION}: upgrade kachery, or use another zone"
+            )
+        self._known_layout = True

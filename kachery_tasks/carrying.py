@@ -1,0 +1,131 @@
+"""Push and pull: bringing files and jobs, with all that they need, to the zone in force and back."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+from kachery_store import Digest, Store
+from kachery_store.errors import ConfigError
+from kachery_store.outbox import Item
+from kachery_store.uri import parse_uri
+from kachery_store.zoned import Uplink
+
+from .holdings import holdings
+from .job import Job
+from .keeping import uri_of
+from .record import Record
+from .settings import current
+
+_AT_ONCE = 16  # small things on their way at a time
+
+_JOB = "job://"
+_JOB_ID = re.compile("[0-9a-f]{64}")
+
+
+class Carried(NamedTuple):
+    """What was carried.
+
+    `things`: how many blobs, records and descriptions. `lost`: what could not be had, and why.
+    """
+
+    things: int
+    lost: list[str]
+
+
+def push(*things: str | Job | Record, progress: Callable[[int], object] | None = None) -> Carried:
+    """Bring files and jobs to the zone in force, with their results and descriptions of their code.
+
+    things: URIs, Jobs, Records; without any, what waits because the zone could not be reached. What
+    the zone has is not sent again. Returns when the zone has everything. Raises ConfigError without a
+    zone, BadURI, NotFound, DigestMismatch, StoreUnavailable.
+    """
+    store, uplink = _with_zone()
+    told = progress or _silent
+    if not things:
+        waiting = len(uplink.outbox.items())
+        failed = uplink.push(told)
+        lost = [f"{item.kind}/{item.name}: {why}" for item, why in failed]
+        return Carried(waiting - len(failed), lost)
+    uplink.zone.prepare(writing=True)
+    needed: dict[Item, None] = {}
+    for thing in things:
+        needed.update(dict.fromkeys(_needed(store, _uri_of(store, thing))))
+    first = [item for item in needed if item.kind != "jobs"]
+    records = [item for item in needed if item.kind == "jobs"]  # last, for they name the rest
+    for items in (first, records):
+        _all_at_once(uplink.send_now, items, told)
+    return Carried(len(needed), [])
+
+
+def pull(*things: str | Job | Record, progress: Callable[[int], object] | None = None) -> Carried:
+    """Bring files and jobs of the zone in force here, with their results, verified.
+
+    Errors as for `push`; NotFound names what is in neither place.
+    """
+    store, uplink = _with_zone()
+    uplink.zone.prepare(writing=False)
+    needed: dict[Item, None] = {}
+    for thing in things:
+        needed.update(dict.fromkeys(_needed(store, _uri_of(store, thing))))
+    _all_at_once(lambda item: _bring(store, item), needed, progress or _silent)
+    return Carried(len(needed), [])
+
+
+def _with_zone() -> tuple[Store, Uplink]:
+    store = current().store
+    if store.uplink is None:
+        raise ConfigError(
+            "no zone is in force: name one with KACHERY_ZONE or kachery.using(zone=...), after"
+            " `kachery zone add NAME URL`"
+        )
+    return store, store.uplink
+
+
+def _uri_of(store: Store, thing: str | Job | Record) -> str:
+    """As uri_of; a whole job id need not be known here."""
+    is_id = isinstance(thing, str) and _JOB_ID.fullmatch(thing) is not None
+    return f"{_JOB}{thing}" if is_id else uri_of(store, thing)
+
+
+def _needed(store: Store, uri: str) -> Iterator[Item]:
+    """What a file or a job consists of."""
+    if not uri.startswith(_JOB):
+        digest, *_ = parse_uri(uri)
+        yield Item(digest.algorithm, digest.hex)
+        return
+    job_id = uri.removeprefix(_JOB)
+    data = store.jobs.read(job_id)
+    held = holdings(store)(job_id, data)
+    if not held.complete:  # what the result consists of is told by its encoding, which is not here
+        store.blobs.path(Digest("blake3", held.address))
+        held = holdings(store)(job_id, data)
+    yield from (Item(digest.algorithm, digest.hex) for digest, _ in held.blobs)
+    yield from (Item(digest.algorithm, digest.hex) for digest in held.files)
+    yield from (Item("code", code) for code in held.codes if store.code.has(code))
+    yield Item("jobs", job_id)
+
+
+def _bring(store: Store, item: Item) -> None:
+    if item.kind in ("jobs", "code"):
+        (store.jobs if item.kind == "jobs" else store.code).read(item.name)
+    else:
+        store.blobs.path(Digest(item.kind, item.name))
+
+
+def _all_at_once(
+    carry: Callable[[Item], None], items: Iterable[Item], progress: Callable[[int], object]
+) -> None:
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="kachery-carry") as pool:
+        try:
+            for _ in pool.map(carry, items):
+                progress(1)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _silent(count: int) -> None:
+    """Tell nobody."""

@@ -1,0 +1,97 @@
+"""What records hold: the door through which collecting, checking and repairing see them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from kachery_store import Digest, Store, StoreTooNew
+from kachery_store.digest import hash_buffer, make_digest
+from kachery_store.errors import BadURI
+from kachery_store.inventory import Held, HeldBy, read_quietly
+
+from .code import Description
+from .errors import CannotDecode
+from .record import Record
+from .values.blob_walk import blobs_in
+
+_FILE_URI = re.compile(rb"(sha1|sha256|blake3)://([0-9a-f]{40,64})")
+
+
+def holdings(store: Store) -> HeldBy:
+    """What tells, for a job id and the bytes of its record, what the record holds in a store."""
+
+    def held_by(job_id: str, data: bytes) -> Held:
+        return _held(store, Record.from_bytes(data, job_id))
+
+    return held_by
+
+
+def check_entry(name: str, data: bytes) -> None:
+    """Check a file of `jobs/`, `differing/` or `code/` against its own digest.
+
+    Raises DigestMismatch. What a later kachery wrote is left to that.
+    """
+    folder, _, file = name.partition("/")
+    own = file.rpartition("/")[2]
+    try:
+        if folder == "code":
+            Description.from_bytes(data, own)
+        else:
+            Record.from_bytes(data, own.partition("-")[0])
+    except StoreTooNew:
+        return
+
+
+def _held(store: Store, record: Record) -> Held:
+    result = record.result
+    address = Digest("blake3", result.address.hex())
+    blobs = [(_blake3(digest), size) for *_, digest, size in result.pickles]
+    encoding = result.inline
+    if encoding is None:
+        encoding = _stored_encoding(store, address)
+        blobs.append((address, -1 if encoding is None else len(encoding)))
+    named: list[tuple[bytes, int]] = []
+    try:
+        named = blobs_in(encoding) if encoding is not None else []
+    except CannotDecode:
+        encoding = None
+    blobs += ((_blake3(digest), size) for digest, size in named)
+    summaries = " ".join(summary for *_, summary in record.arguments).encode(errors="replace")
+    return Held(
+        task=record.task,
+        blobs=blobs,
+        files=_files_named_in([encoding or b"", summaries]),
+        seconds=record.seconds,
+        codes=[record.fingerprint, *(code for _, code in record.codes)],
+        address=address.hex,
+        arguments=[argument.hex() for _, argument, _ in record.arguments],
+        complete=encoding is not None,
+    )
+
+
+def _blake3(digest: bytes) -> Digest:
+    return Digest("blake3", digest.hex())
+
+
+def _stored_encoding(store: Store, address: Digest) -> bytes | None:
+    """The encoding that is a blob of its own, checked; None when it is lost or damaged."""
+    try:
+        data, _ = read_quietly(store.backend.path(address.path))
+        if hash_buffer(address.algorithm, data) == address.hex:
+            return data
+    except OSError:
+        pass
+    return None
+
+
+def _files_named_in(texts: Iterable[bytes]) -> list[Digest]:
+    """The stored files whose URIs are in some bytes: tasks that store files return those."""
+    found: dict[Digest, None] = {}
+    for text in texts:
+        for algorithm, hex in _FILE_URI.findall(text):
+            try:
+                found[make_digest(algorithm.decode(), hex.decode())] = None
+            except BadURI:  # digits of another number
+                continue
+    return list(found)

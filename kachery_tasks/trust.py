@@ -1,0 +1,23 @@
+"""What of a zone is not used, because whoever can write there could have made it up."""
+
+from __future__ import annotations
+
+from kachery_store.errors import DigestMismatch, StoreTooNew
+
+from .record import Record
+
+
+def objection(folder: str, name: str, data: bytes) -> str | None:
+    """What speaks against a ref of a zone: loading a pickle executes what it says."""
+    if folder != "jobs":
+        return None
+    try:
+        record = Record.from_bytes(data, name)
+    except (DigestMismatch, StoreTooNew):
+        return None  # whoever reads it says so
+    if record.result.pickles:
+        return (
+            f"the result of {record.task} has a pickle in it, and nothing tells yet who made it;"
+            " the job is computed here"
+        )
+    return None
