@@ -11,6 +11,7 @@ from conftest import write
 from test_explain import Odd, predict, train
 
 import kachery
+from kachery_tasks.code import fingerprint_of
 from kachery_tasks.values import encode
 
 # Functions with `version=` may read these: only closures count then.
@@ -436,3 +437,46 @@ def test_opaque_values_travel_to_workers(client):
     model = train(8)["model"]
     assert predict.submit(model, 2).result() == 16
     assert predict.submit(train.job(8).result()["model"], 3).result() == 24
+
+
+WRAPS = """
+import functools, numpy as np
+@functools.wraps(np.percentile)
+def f(*args):
+    return args
+"""
+
+
+def test_what_a_wrapped_function_of_numpy_says_of_itself_does_not_count(project):
+    """functools.wraps copies the docstring of NumPy's version into the function's dict."""
+    write(project / "found.py", WRAPS)
+    import found
+
+    assert "__doc__" in found.f.__dict__
+    before = fingerprint_of(found.f).digest
+    found.f.__dict__["__doc__"] = "of another version"
+    found.f.__dict__["__type_params__"] = ()
+    assert fingerprint_of(found.f).digest == before
+    found.f.__dict__["rate"] = 3
+    assert fingerprint_of(found.f).digest != before
+
+
+def test_an_import_inside_a_function_from_a_module_that_is_not_there(project):
+    """As of a package's optional part: the function may never get there."""
+    write(
+        project / "found.py",
+        """
+        import kachery
+        @kachery.task
+        def f(x):
+            if x < 0:
+                from lab_parts.optional import fast
+                import lab_parts.other.still
+            return x + 1
+        """,
+    )
+    (project / "lab_parts").mkdir()
+    write(project / "lab_parts/__init__.py", "")
+    import found
+
+    assert found.f(1) == 2

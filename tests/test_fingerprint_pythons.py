@@ -60,6 +60,7 @@ NEEDED = (
 # Functions and classes that differ because their own source asks which Python it is, or because they
 # hold something of the running Python. What reaches them is left out.
 BRANCHES = "its module branches on sys.version_info"
+NAMED = "what it takes of the standard library has another name in another version"
 HOLDS = "it holds a constant that is another one in each version or environment"
 MAY_DIFFER = {
     "click.types:ParamType": BRANCHES,  # __class_getitem__
@@ -69,7 +70,6 @@ MAY_DIFFER = {
     "dask._task_spec:Dict.constructor": BRANCHES,
     "dask._task_spec:_batched": BRANCHES,
     "dask._task_spec:batched": BRANCHES,
-    "dask.array.creation:tri": HOLDS,  # the docstring of a ufunc of the NumPy that is installed
     "dask.array.image:imread": HOLDS,  # scikit-image, if it is installed
     "dask.array.utils:safe_wraps": HOLDS,  # functools.WRAPPER_ASSIGNMENTS
     "dask.backends:detect_entrypoints": BRANCHES,
@@ -77,6 +77,7 @@ MAY_DIFFER = {
     "dask.config:paths_containing_key": HOLDS,
     "dask.config:refresh": HOLDS,
     "dask.sizeof:_register_entry_point_plugins": BRANCHES,
+    "dask.utils:SerializableLock.__init__": NAMED,  # threading.Lock
     "dask.utils:show_versions": BRANCHES,
     "distributed.compatibility:asyncio_run": BRANCHES,
     "distributed.diskutils:WorkSpace._purge_directory": BRANCHES,
@@ -86,6 +87,7 @@ MAY_DIFFER = {
     "jinja2.bccache:Bucket.load_bytecode": HOLDS,  # sys.version_info
     "jinja2.bccache:Bucket.write_bytecode": HOLDS,
     "jinja2.loaders:_get_zipimporter_files": BRANCHES,
+    "jinja2.utils:LRUCache._postinit": NAMED,  # threading.Lock
     "joblib.externals.loky.backend.spawn:get_executable": HOLDS,  # sys.executable
     "joblib.parallel:Parallel.__init__": HOLDS,  # its backends: Dask's, if that is installed
     "joblib.parallel:_get_active_backend": HOLDS,

@@ -1,6 +1,6 @@
 """Side by side with the published kachery 2.0.3, in an environment of its own (`.venv-published`).
 
-Both read each other's store and print the same URIs. Each fault of theirs that COMPAT.md numbers 6 to 10 is
+Both read each other's store and print the same URIs. Each fault of theirs that concerns files is
 shown twice: there, so that the test is known to find it, and here, where it is not.
 """
 

@@ -703,4 +703,7 @@ def test_damaged_encodings_are_typed_errors(value):
                 again = decode(bytes(damaged), lambda digest, size: memoryview(bytearray(8)))
             except CannotDecode:
                 continue
-            print(repr(again)[:0], end="", file=io.StringIO())  # it can be looked at
+            try:
+                print(repr(again)[:0], end="", file=io.StringIO())  # it can be looked at
+            except ValueError as error:  # a dtype became big-endian, which pandas cannot show
+                assert "Big-endian" in str(error)

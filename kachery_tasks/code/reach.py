@@ -51,6 +51,12 @@ from .things import (
 from .wrappers import parts_of
 
 _BUILTINS = dict(vars(builtins))
+# What functools.wraps copies into a function's dict when it wraps something that has these in its own,
+# such as a function of NumPy; there they hide behind the function's own.
+_OF_WRAPPING = frozenset(
+    ("__module__", "__name__", "__qualname__", "__doc__", "__annotations__", "__annotate__")
+    + ("__type_params__",)
+)
 _WRAPPED = ("__wrapped__", "py_func", "pyfunc")  # of lru_cache, numba, np.vectorize
 _FUNCTIONS = (FunctionType, types.MethodType, functools.partial)
 _LARGE = 1 << 20  # bytes of a constant that is hashed at every call
@@ -114,10 +120,11 @@ class Reach:
                 )
             },
         }
-        if function.__dict__:  # f.rate = 3, or what a decorator left there
+        attributes = [one for one in function.__dict__.items() if one[0] not in _OF_WRAPPING]
+        if attributes:  # f.rate = 3, or what a decorator left there
             described["attributes"] = {
                 name: self._or_unidentified(value, f"{function.__name__}.{name}")
-                for name, value in sorted(function.__dict__.items())
+                for name, value in sorted(attributes)
             }
         if version is not None:
             return {"version": version, **described}
@@ -195,7 +202,7 @@ class Reach:
         if not could_be_project(name, self.package):
             return
         module = imported(name)
-        if module is None or not is_project_module(name, self.package):
+        if module is None or module is MISSING or not is_project_module(name, self.package):
             return
         self.guards.name(sys.modules, name)
         if not statement.names:

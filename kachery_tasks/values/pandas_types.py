@@ -51,6 +51,8 @@ def _decode_multi_index(
         # pandas would read beyond the level
         if len(places) and not -1 <= places.min() <= places.max() < len(level):
             raise CannotDecode("the codes of an index point outside its levels")
+    if len({len(places) for places in codes}) > 1:
+        raise CannotDecode("the levels of an index have different numbers of codes")
     return pd.MultiIndex(
         levels=levels, codes=codes, names=names, sortorder=order, verify_integrity=False
     )
