@@ -84,7 +84,7 @@ from kachery_tasks.mutables import (
 from kachery_tasks.record import Record
 from kachery_tasks.reproduce import Reproduction
 from kachery_tasks.sandbox import use_sandbox
-from kachery_tasks.session import gather
+from kachery_tasks.session import as_completed, gather
 from kachery_tasks.settings import configure, using
 from kachery_tasks.values import register
 
@@ -123,6 +123,7 @@ __all__ = [
     "UnverifiedWarning",
     "ZoneWarning",
     "__version__",
+    "as_completed",
     "cat_file",
     "configure",
     "delete_mutable",

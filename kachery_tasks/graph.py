@@ -34,3 +34,15 @@ def inputs_first(nodes: Iterable[N]) -> list[N]:
             elif id(following) not in order:
                 waiting.append((following, iter(following.inputs)))
     return list(order.values())
+
+
+def levels(nodes: Iterable[N]) -> list[list[N]]:
+    """The nodes and everything they need, in levels: each needs only nodes of the levels before."""
+    depth: dict[int, int] = {}
+    found: list[list[N]] = []
+    for node in inputs_first(nodes):
+        depth[id(node)] = level = 1 + max((depth[id(one)] for one in node.inputs), default=-1)
+        if level == len(found):
+            found.append([])
+        found[level].append(node)
+    return found

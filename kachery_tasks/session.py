@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import islice
+from queue import SimpleQueue
 from typing import Any, Protocol, TypeVar
 from weakref import WeakSet, WeakValueDictionary
 
-from kachery_store import StoreUnavailable
+from kachery_store import Store, StoreUnavailable
 from kachery_store.saying import warn
 
 from .cache import Outcome, Unusable, encoding_of, lookup, value_of
-from .graph import inputs_first
+from .graph import inputs_first, levels
 from .job import Job
 from .local_executor import LocalExecutor
 from .progress import wait_for
@@ -21,6 +24,8 @@ from .record import Record
 from .settings import Settings, client_in_force, current
 
 _ATTEMPTS = 3  # how often a job is started again because a stored result turned out to be damaged
+_AT_A_TIME = 1000  # jobs that as_completed has under way
+_LOOKUPS = 32  # at the same time, in a zone
 
 T = TypeVar("T")
 
@@ -38,6 +43,7 @@ class Session:
         self._local: LocalExecutor | None = None
         self._remote: tuple[Any, _Executor] | None = None
         self._running: WeakValueDictionary[str, Future[Outcome]] = WeakValueDictionary()
+        self._ahead: dict[str, Record | None] = {}  # what was just looked up, by job id
         _sessions.add(self)
 
     def start_afresh(self) -> None:
@@ -47,6 +53,8 @@ class Session:
 
     def lookup(self, job_id: str) -> Record | None:
         """The record of a job id, if it is stored."""
+        if job_id in self._ahead:
+            return self._ahead[job_id]
         return lookup(self._settings.store, job_id)
 
     def encoding(self, record: Record) -> bytes:
@@ -68,19 +76,44 @@ class Session:
         """
         to_run: dict[str, Job] = {}
         twins: list[Job] = []
-        for job in inputs_first(jobs):
-            if job.future is not None or self._settle(job):
-                continue
-            if job.key in to_run:
-                twins.append(job)
-            else:
-                to_run[job.key] = job
+        for level in levels(jobs):
+            with self._looked_up(level):
+                for job in level:
+                    if job.future is not None or self._settle(job):
+                        continue
+                    if job.key in to_run:
+                        twins.append(job)
+                    else:
+                        to_run[job.key] = job
         if to_run:
             self._executor().start(list(to_run.values()))
         self._running.update({key: job.future for key, job in to_run.items() if job.future})
         for job in twins:
             job.future = to_run[job.key].future
         return len(to_run)
+
+    @contextmanager
+    def _looked_up(self, jobs: Sequence[Job]) -> Iterator[None]:
+        """Look jobs up at the same time, where each lookup is a journey, for a with-block."""
+        store = self._settings.store
+        if store.uplink is None or len(jobs) == 1:
+            yield
+            return
+        new = [job for job in jobs if job.future is None and job.runner is self]
+        ids = {job.id for job in new if job.resolve()} - {None}
+        with ThreadPoolExecutor(_LOOKUPS, thread_name_prefix="kachery-lookup") as pool:
+            found = pool.map(lambda job_id: self._lookup_if_possible(store, job_id), ids)
+            self._ahead = dict(found)
+        try:
+            yield
+        finally:
+            self._ahead = {}
+
+    def _lookup_if_possible(self, store: Store, job_id: str) -> tuple[str, Record | None]:
+        try:
+            return job_id, lookup(store, job_id)
+        except StoreUnavailable:
+            return job_id, None  # running the job meets the same, and says so
 
     def _settle(self, job: Job) -> bool:
         """Give a job the future of a result or run that is there already, if one is."""
@@ -185,14 +218,37 @@ def gather(
     return [_value(job, return_exceptions) for job in wanted]
 
 
+def as_completed(jobs: Iterable[Job]) -> Iterator[Job]:
+    """The jobs as they are done, whatever became of them; those that nobody has started are.
+
+    The jobs are taken a thousand at a time, so that a generator may make any number of them, and what
+    has been yielded need not stay in memory. A job that occurs twice is yielded twice.
+    """
+    ended: SimpleQueue[Job] = SimpleQueue()
+    coming = iter(jobs)
+    under_way = 0
+    while True:
+        batch = _checked(islice(coming, _AT_A_TIME - under_way))
+        for runner in {id(job.runner): job.runner for job in batch}.values():
+            runner.start([job for job in batch if job.runner is runner])
+        for job in batch:
+            job.add_done_callback(ended.put)
+        under_way += len(batch)
+        if not under_way:
+            return
+        while under_way > _AT_A_TIME // 2 or (under_way and not batch):
+            yield ended.get()
+            under_way -= 1
+
+
 def _checked(jobs: Iterable[Job]) -> list[Job]:
     if isinstance(jobs, Job):
-        raise TypeError("gather takes a list of jobs: gather([job]), or job.result()")
+        raise TypeError("this takes a list of jobs: [job]; or ask for job.result()")
     wanted: list[Job] = list(jobs)
     for job in wanted:
         if not isinstance(job, Job):
             raise TypeError(
-                f"gather takes jobs, as f.job(...), f.submit(...) and f.map(...) make them; this is"
+                f"this takes jobs, as f.job(...), f.submit(...) and f.map(...) make them, not"
                 f" {type(job).__name__}"
             )
     return wanted

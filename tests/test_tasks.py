@@ -646,3 +646,49 @@ def test_configure_inside_using_keeps_its_own_folder(tmp_path, store_dir):
         assert kachery.get_kachery_dir() == str(store_dir)
     finally:
         settings._configured = None
+
+
+@kachery.task(version="1")
+def slow_if_odd(x, path):
+    note_call(path)
+    if x % 2:
+        gates["odd"].wait(60)
+    if x == 4:
+        raise ZeroDivisionError("four")
+    return x
+
+
+gates = {}
+
+
+def test_as_completed_yields_what_is_done_first(calls):
+    gates["odd"] = threading.Event()
+    slow_if_odd(2, calls.path)
+    jobs = [slow_if_odd.job(x, calls.path) for x in (1, 2, 4, 6)]
+    done = []
+    for job in kachery.as_completed(jobs):
+        done.append(job.arguments["x"])
+        if len(done) == 3:
+            gates["odd"].set()
+    assert done[0] == 2 and done[3] == 1 and sorted(done) == [1, 2, 4, 6]
+    assert isinstance(jobs[2].exception(), ZeroDivisionError)
+    assert list(kachery.as_completed([])) == []
+    with pytest.raises(TypeError, match="takes jobs"):
+        list(kachery.as_completed([3]))
+    assert [job.result() for job in kachery.as_completed([jobs[1], jobs[1]])] == [2, 2]
+
+
+def test_as_completed_takes_a_generator_as_it_goes(calls):
+    """Of many thousands of jobs only some are made and kept at a time."""
+    made, seen, most = 0, 0, 0
+
+    def coming():
+        nonlocal made
+        for x in range(5000):
+            made += 1
+            yield scaled.job(x % 50)
+
+    for _ in kachery.as_completed(coming()):
+        seen += 1
+        most = max(most, made - seen)
+    assert seen == 5000 and most <= 1000
