@@ -43,9 +43,11 @@ from kachery_tasks.errors import (
     CodeMismatch,
     ImpureTaskWarning,
     LargeGlobalWarning,
+    NotPure,
     NotReproducible,
     NotStoredWarning,
     SourceWarning,
+    StaleResultWarning,
 )
 from kachery_tasks.explain import Explanation
 from kachery_tasks.files import (
@@ -81,6 +83,7 @@ from kachery_tasks.mutables import (
     set_mutable,
     set_mutable_local,
 )
+from kachery_tasks.queries import Answer, Query, query
 from kachery_tasks.record import Record
 from kachery_tasks.reproduce import Reproduction
 from kachery_tasks.sandbox import use_sandbox
@@ -89,6 +92,7 @@ from kachery_tasks.settings import configure, using
 from kachery_tasks.values import register
 
 __all__ = [
+    "Answer",
     "BadAmount",
     "BadManifest",
     "BadMutable",
@@ -111,11 +115,14 @@ __all__ = [
     "KacheryWarning",
     "LargeGlobalWarning",
     "NotFound",
+    "NotPure",
     "NotReproducible",
     "NotStoredWarning",
+    "Query",
     "Record",
     "Reproduction",
     "SourceWarning",
+    "StaleResultWarning",
     "StoreTooNew",
     "StoreUnavailable",
     "Task",
@@ -146,6 +153,7 @@ __all__ = [
     "pins",
     "pull",
     "push",
+    "query",
     "register",
     "set_custom_storage_backend",
     "set_mutable",

@@ -13,17 +13,26 @@ from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 from kachery_store import Digest, DigestMismatch, NotFound, Store, StoreUnavailable
+from kachery_store.amounts import span_text
 from kachery_store.errors import KacheryError, KacheryWarning
 
+from .answers import add_answer, age_of, answer_id, answers, fresh_answer
 from .awaiting import completed
 from .binding import Arguments
 from .code import Fingerprint, package_of
 from .commit import Took, codes_among, commit, keep_differing, record_of, stated
-from .definition import Definition
-from .errors import CannotDecode, CannotEncode, ImpureTaskWarning, NotStoredWarning
+from .definition import QUERY, Definition
+from .errors import (
+    CannotDecode,
+    CannotEncode,
+    ImpureTaskWarning,
+    NotStoredWarning,
+    StaleResultWarning,
+)
 from .identity import Addresses, addresses_of, codes_of, identify
 from .lease import lease
 from .names import find_class
+from .purity import running
 from .record import Record
 from .settings import applied, current
 from .values import Encoded, Made, decode, remember
@@ -63,6 +72,16 @@ def lookup(store: Store, job_id: str) -> Record | None:
     except DigestMismatch:
         store.jobs.set_aside(job_id)
         return None
+
+
+def known(store: Store, job_id: str, definition: Definition) -> Record | None:
+    """What answers a job so that nothing has to run, or None.
+
+    That is the record of a task, and of a query an answer that is not older than its `max_age`.
+    """
+    if definition.kind == QUERY:
+        return fresh_answer(store, job_id, definition.max_age)
+    return lookup(store, job_id)
 
 
 def load(store: Store, record: Record) -> Any:
@@ -133,7 +152,7 @@ def run_job(
     with ExitStack() as stack:
         try:
             stack.enter_context(lease(store, job_id))
-            record = lookup(store, job_id)
+            record = known(store, job_id, definition)
         except StoreUnavailable as error:
             return Outcome(None, call(definition, arguments), _not_stored(definition, error))
         if record is not None:
@@ -156,9 +175,10 @@ def answer(
     the function runs. Raises what the function raises.
     """
     job_id = identify(definition, addresses)
+    warning = None
     for _ in range(_ATTEMPTS):
         try:
-            record = lookup(store, job_id)
+            record = known(store, job_id, definition)
         except StoreUnavailable:
             record = None  # run_job meets the same and says so
         if record is None:
@@ -170,9 +190,9 @@ def answer(
                 outcome = run_job(store, job_id, definition, arguments, addresses, strict=strict)
             if outcome.record is None or outcome.value is not ABSENT:
                 return outcome.value, outcome.warning
-            record = outcome.record
+            record, warning = outcome.record, outcome.warning
         try:
-            return load(store, record), None
+            return load(store, record), warning
         except Unusable:
             continue  # it has been set aside, so now it is computed
         except (CannotDecode, StoreUnavailable) as error:
@@ -187,7 +207,7 @@ def call(definition: Definition, arguments: Arguments) -> Any:
     Jobs that it starts run in this process, on threads of their own: whoever waits for this job may
     hold all places on the cluster, or in the pool that this thread belongs to.
     """
-    with applied(current().changed(client=None)):
+    with applied(current().changed(client=None)), running(definition):
         value = definition.parameters.call(arguments)
         return completed(value) if definition.is_async else value
 
@@ -242,7 +262,14 @@ def _compute(
     addresses: Addresses,
     strict: bool,
 ) -> Outcome:
+    if definition.kind == QUERY:
+        return _ask(store, job_id, definition, arguments, addresses, strict)
     run = ran(job_id, definition, arguments, addresses, strict=strict)
+    return _kept(store, definition, run)
+
+
+def _kept(store: Store, definition: Definition, run: Ran) -> Outcome:
+    """The outcome of a run, which is stored if it can be."""
     if run.record is None or run.encoded is None:
         return Outcome(None, run.value, run.warning)
     try:
@@ -250,6 +277,39 @@ def _compute(
     except StoreUnavailable as error:
         return Outcome(None, run.value, _not_stored(definition, error))
     return Outcome(run.record, run.value) if stored else _second(store, run.record, run.value)
+
+
+def _ask(
+    store: Store,
+    query_id: str,
+    definition: Definition,
+    arguments: Arguments,
+    addresses: Addresses,
+    strict: bool,
+) -> Outcome:
+    """Run a query. If that fails, its last good answer counts, unless `fallback` is False."""
+    record_id = answer_id(query_id)
+    try:
+        run = ran(query_id, definition, arguments, addresses, strict=strict, record_id=record_id)
+    except Exception as error:
+        last = next(answers(store, query_id), None) if definition.fallback else None
+        if last is None:
+            raise
+        return Outcome(last, warning=_stale(definition, last, error))
+    outcome = _kept(store, definition, run)
+    if outcome.record is not None:
+        try:
+            add_answer(store, query_id, outcome.record)
+        except StoreUnavailable as error:
+            return Outcome(None, run.value, _not_stored(definition, error))
+    return outcome
+
+
+def _stale(definition: Definition, last: Record, error: Exception) -> StaleResultWarning:
+    return StaleResultWarning(
+        f"{definition.name} failed ({type(error).__name__}: {error}); its last good answer is served,"
+        f" of {span_text(age_of(last))} ago"
+    )
 
 
 class Ran(NamedTuple):
@@ -263,9 +323,18 @@ class Ran(NamedTuple):
 
 
 def ran(
-    job_id: str, definition: Definition, arguments: Arguments, addresses: Addresses, *, strict: bool
+    job_id: str,
+    definition: Definition,
+    arguments: Arguments,
+    addresses: Addresses,
+    *,
+    strict: bool,
+    record_id: str | None = None,
 ) -> Ran:
-    """Run a job now, whatever is stored, and store nothing. Raises what the function raises."""
+    """Run a job now, whatever is stored, and store nothing. Raises what the function raises.
+
+    The record gets the id of the job, unless another one is given.
+    """
     told = stated(definition, arguments, addresses)
     codes = codes_among(definition.package, *addresses.told)
     started = time.time()
@@ -275,7 +344,7 @@ def ran(
     if impurity := _impurity(job_id, definition, arguments, addresses, strict):
         return Ran(value, warning=impurity)
     try:
-        record, encoded = record_of(job_id, definition, told, codes, took, value)
+        record, encoded = record_of(record_id or job_id, definition, told, codes, took, value)
     except CannotEncode as error:
         return Ran(value, warning=_not_stored(definition, error.inside("its result")))
     return Ran(value, record, encoded, [definition.fingerprint(), *(code for _, code in codes)])

@@ -86,6 +86,7 @@ def record_of(
         python=platform.python_version(),
         kachery=__version__,
         codes=[(name, code.digest) for name, code in codes],
+        asks=list(definition.allow),
     )
     return record, encoded
 

@@ -191,8 +191,12 @@ def _remembered(made: Made, data: bytes) -> Any:
 
 
 def _dask_key(job: Job) -> str:
-    """The job key; another one after a loss, because the scheduler may remember what was lost."""
-    return job.key if job.attempt == 0 else f"{job.key}~{job.attempt}"
+    """The job key; another one after a loss, because the scheduler may remember what was lost.
+
+    That is also why each request of a query has one of its own.
+    """
+    parts = [job.key, job.request, str(job.attempt or "")]
+    return "~".join(part for part in parts if part)
 
 
 def _main_syntax(job: Job) -> dict[str, str]:
@@ -268,7 +272,7 @@ class _Watch:
     def _receive(self, remote: Any, outcome: Outcome) -> None:
         """Believe an outcome if its record is stored: the scheduler remembers what was forgotten."""
         record = outcome.record
-        if record is not None and self._jobs[remote].runner.lookup(record.job_id) is None:
+        if record is not None and not self._jobs[remote].runner.holds(record):
             forgotten = Unusable(f"job {record.job_id} has been forgotten since it ran")
             _settle(self._futures[remote], error=forgotten)
         else:

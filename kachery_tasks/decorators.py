@@ -16,11 +16,12 @@ from kachery_store.saying import warn
 
 from .awaiting import in_thread
 from .cache import answer
-from .definition import Definition, import_definition
+from .definition import TASK, Definition, import_definition
 from .explain import Explanation, explain_call
 from .identity import addresses_of
 from .job import Job
 from .progress import progress_of
+from .purity import check_allowed
 from .reproduce import Reproduction, reproduce
 from .session import session
 from .settings import current
@@ -48,6 +49,8 @@ class Task(Generic[P, R]):
         CannotFingerprint when the code reads something that has no identity.
         """
         definition = self.definition
+        if definition.kind != TASK:
+            check_allowed(definition)
         arguments = definition.parameters.bind(args, kwargs)
         try:
             addresses = addresses_of(definition, arguments, _NO_JOBS)
@@ -67,6 +70,8 @@ class Task(Generic[P, R]):
 
     def job(self, /, *args: Any, **kwargs: Any) -> Job:
         """The job of a call; nothing runs. Arguments may be jobs, also in lists, tuples and dicts."""
+        if self.definition.kind != TASK:
+            check_allowed(self.definition)
         return Job(self.definition, self.definition.parameters.bind(args, kwargs), session())
 
     def submit(self, /, *args: Any, **kwargs: Any) -> Job:
@@ -186,6 +191,7 @@ def task(
     depends: str | tuple[str, ...] = (),
     opaque: str | tuple[str, ...] = (),
     secret: str | tuple[str, ...] = (),
+    allow: str | tuple[str, ...] = (),
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 
 
@@ -199,6 +205,7 @@ def task(
     depends: str | tuple[str, ...] = (),
     opaque: str | tuple[str, ...] = (),
     secret: str | tuple[str, ...] = (),
+    allow: str | tuple[str, ...] = (),
 ) -> Task[P, R] | Callable[[Callable[P, R]], Task[P, R]]:
     """Make a function a task: its result is determined by its arguments and its code, and kept.
 
@@ -207,7 +214,8 @@ def task(
     do not affect the result, such as `verbose`. depends: installed distributions whose versions
     affect the result, such as `numpy`. opaque: parameters, or "return" for the result, in which pickle
     is allowed for what has no encoding; such a result is known by the job that made it. secret:
-    parameters of which no record keeps anything.
+    parameters of which no record keeps anything. allow: names of queries that the function may ask
+    though their answers change; the record tells them.
 
     For a class method or static method the decorator stands above `@classmethod` or `@staticmethod`.
 
@@ -220,27 +228,30 @@ def task(
             return cast("Task[P, R]", staticmethod(decorate(function.__func__)))
         if isinstance(function, classmethod):
             kind, function = ClassTask, function.__func__
-        _check_function(function)
+        check_function(function)
         definition = Definition(
             cast("FunctionType", function),
-            kind="task",
+            kind=TASK,
             name=name,
             version=version,
-            ignore=_names(ignore),
-            depends=_names(depends),
-            opaque=_names(opaque),
-            secret=_names(secret),
+            ignore=names_of(ignore),
+            depends=names_of(depends),
+            opaque=names_of(opaque),
+            secret=names_of(secret),
+            allow=names_of(allow),
         )
         return cast("Task[P, R]", kind(definition))
 
     return decorate if function is None else decorate(function)
 
 
-def _names(names: str | tuple[str, ...]) -> tuple[str, ...]:
+def names_of(names: str | tuple[str, ...]) -> tuple[str, ...]:
+    """Names that were given as one or as several."""
     return (names,) if isinstance(names, str) else tuple(names)
 
 
-def _check_function(function: Any) -> None:
+def check_function(function: Any) -> None:
+    """Refuse with TypeError what no task or query can be made of."""
     what = getattr(function, "__qualname__", repr(function))
     if not isinstance(function, FunctionType):
         raise TypeError(

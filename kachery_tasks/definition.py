@@ -12,16 +12,19 @@ from .binding import Parameters
 from .code import Fingerprint, fingerprint_of, package_of
 from .names import MAIN_NAMES, qualified_name
 
+TASK, QUERY = "task", "query"
 RETURN = "return"  # how `opaque=` names the result, as annotations do
 
 
 class Definition:
     """A function made into a task.
 
-    `kind` is "task"; `name` is the import path unless it was given. `ignore` are the parameters left
-    out of the identity, `secret` those of which a record keeps nothing, `opaque` those for which pickle
-    is allowed ("return" is the result), `depends` the installed distributions whose versions are part
-    of the identity.
+    `kind` is TASK or QUERY; `name` is the import path unless it was given. `ignore` are the parameters
+    left out of the identity, `secret` those of which a record keeps nothing, `opaque` those for which
+    pickle is allowed ("return" is the result), `depends` the installed distributions whose versions
+    are part of the identity. `allow` are the queries that a task may ask. Of a query: `max_age`, the
+    seconds for which an answer is served again, or None; `fallback`, whether the last good answer may
+    stand for one that fails. These three are no part of the identity.
     """
 
     def __init__(
@@ -35,6 +38,9 @@ class Definition:
         depends: tuple[str, ...] = (),
         opaque: tuple[str, ...] = (),
         secret: tuple[str, ...] = (),
+        allow: tuple[str, ...] = (),
+        max_age: float | None = None,
+        fallback: bool = True,
     ) -> None:
         self.function = function
         self.kind = kind
@@ -43,6 +49,9 @@ class Definition:
         self.depends = depends
         self.opaque = opaque
         self.secret = secret
+        self.allow = allow
+        self.max_age = max_age
+        self.fallback = fallback
         self._name = name
         if name is None and function.__module__ not in MAIN_NAMES:
             self._name = qualified_name(function)

@@ -5,12 +5,14 @@ KacheryError (kachery_store)
 ├── CannotDecode (ValueError)      an encoding cannot be turned into a value here
 ├── CannotFingerprint (TypeError)  a function's code cannot be identified
 ├── CodeMismatch                   the code here is not the code the job id stands for
+├── NotPure                        a task asks the outside world, which was not allowed to it
 └── NotReproducible                a result was not stored, so a second run cannot be compared
 
 KacheryWarning (kachery_store)
 ├── ImpureTaskWarning              a task changed its arguments; its result was not stored
 ├── LargeGlobalWarning             a large global that can change is looked at in every call
 ├── NotStoredWarning               a result could not be stored and was returned all the same
+├── StaleResultWarning             a query failed, and its last good answer was served
 └── SourceWarning                  a function's source could not be used; its bytecode counts
 """
 
@@ -81,3 +83,11 @@ class NotStoredWarning(KacheryWarning):
 
 class SourceWarning(KacheryWarning):
     """The source of a function is not what runs, or is not there; its bytecode counts instead."""
+
+
+class StaleResultWarning(KacheryWarning):
+    """A query failed, and the last good answer was served instead; the message says how old it is."""
+
+
+class NotPure(KacheryError):
+    """A task, whose result is kept for ever, asks something whose answer changes."""

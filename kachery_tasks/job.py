@@ -6,6 +6,7 @@ How it is looked up and run is the business of the session it was made in.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from typing import Any, Protocol
@@ -13,7 +14,7 @@ from typing import Any, Protocol
 from .awaiting import done
 from .binding import Arguments
 from .cache import Outcome
-from .definition import Definition
+from .definition import TASK, Definition
 from .errors import CannotEncode
 from .graph import inputs_first
 from .identity import Addresses, ClassCodes, addresses_of, identify
@@ -25,8 +26,8 @@ from .values.encoding import PREFIX
 class Runner(Protocol):
     """What a job needs of its session."""
 
-    def lookup(self, job_id: str) -> Record | None:
-        """The record of a job id, if it is stored."""
+    def lookup(self, job_id: str, definition: Definition) -> Record | None:
+        """The record that answers a job, so that nothing has to run."""
 
     def start(self, jobs: Sequence[Job]) -> int:
         """Give every job a future, looking up or starting what it takes; how many have to run."""
@@ -46,6 +47,9 @@ class Runner(Protocol):
     def remove(self, job_id: str) -> None:
         """Forget the record of a job id."""
 
+    def holds(self, record: Record) -> bool:
+        """Whether a record is stored."""
+
 
 class Job:
     """One task bound to arguments, which may be jobs themselves (in lists, tuples and dicts too).
@@ -60,6 +64,8 @@ class Job:
         self.inputs: list[Job] = []  # the jobs among the arguments, each once
         self.future: Future[Outcome] | None = None
         self.attempt = 0  # counts how often the result was lost
+        # Each request of a query is another one, though it has the key of others.
+        self.request = "" if definition.kind == TASK else os.urandom(6).hex()
         self.runner = runner
         self._open: list[str] = []  # the parameters whose arguments have jobs in them
         self.key, self._addresses = self._identify()
@@ -186,11 +192,11 @@ class Job:
             outcome = future.result()
             if outcome.record is not None:
                 return outcome.record
-        return None if self._id is None else self.runner.lookup(self._id)
+        return None if self._id is None else self.runner.lookup(self._id, self.definition)
 
     def stored_record(self) -> Record | None:
         """The record as the store has it now, whatever became of this job's own run."""
-        return None if self.id is None else self.runner.lookup(self.id)
+        return None if self.id is None else self.runner.lookup(self.id, self.definition)
 
     @property
     def cached(self) -> bool:

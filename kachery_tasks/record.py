@@ -40,7 +40,8 @@ class Record(NamedTuple):
     """One finished job.
 
     `arguments` are [name, address, summary]; the address of a secret one is empty. `codes` are names
-    and fingerprints of the classes and functions among the arguments. Times are in seconds.
+    and fingerprints of the classes and functions among the arguments. `asks` are the queries that the
+    task may ask, if any. Times are in seconds.
     """
 
     job_id: str
@@ -59,6 +60,7 @@ class Record(NamedTuple):
     python: str
     kachery: str
     codes: list[tuple[str, str]]
+    asks: list[str] = []  # noqa: RUF012 - never changed
 
     @property
     def uri(self) -> str:
@@ -67,7 +69,7 @@ class Record(NamedTuple):
 
     def to_bytes(self) -> bytes:
         """The record file."""
-        return seal(MAGIC, VERSION, msgpack.packb(self))  # tuples in a tuple
+        return seal(MAGIC, VERSION, msgpack.packb(self if self.asks else self[:_ASKS]))
 
     @classmethod
     def from_bytes(cls, data: bytes, job_id: str) -> Record:
@@ -82,9 +84,10 @@ class Record(NamedTuple):
             if fields[0] != job_id:
                 raise DigestMismatch(f"the record of job {job_id} is that of another job")
             fields[_RESULT] = Result._make(fields[_RESULT][: len(Result._fields)])
-            return cls._make(fields)
+            return cls(*fields)  # an older record has fewer
         except (ValueError, TypeError, IndexError, msgpack.UnpackException) as error:
             raise DigestMismatch(f"the record of job {job_id} is damaged ({error})") from error
 
 
 _RESULT = Record._fields.index("result")
+_ASKS = Record._fields.index("asks")

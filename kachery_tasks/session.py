@@ -15,7 +15,9 @@ from weakref import WeakSet, WeakValueDictionary
 from kachery_store import Store, StoreUnavailable
 from kachery_store.saying import warn
 
-from .cache import Outcome, Unusable, encoding_of, lookup, value_of
+from .answers import forget_answers
+from .cache import Outcome, Unusable, encoding_of, known, value_of
+from .definition import Definition
 from .graph import inputs_first, levels
 from .job import Job
 from .local_executor import LocalExecutor
@@ -51,11 +53,15 @@ class Session:
         self._local = self._remote = None
         self._running = WeakValueDictionary()
 
-    def lookup(self, job_id: str) -> Record | None:
-        """The record of a job id, if it is stored."""
+    def lookup(self, job_id: str, definition: Definition) -> Record | None:
+        """The record that answers a job, so that nothing has to run."""
         if job_id in self._ahead:
             return self._ahead[job_id]
-        return lookup(self._settings.store, job_id)
+        return known(self._settings.store, job_id, definition)
+
+    def holds(self, record: Record) -> bool:
+        """Whether a record is stored."""
+        return self._settings.store.jobs.has(record.job_id)
 
     def encoding(self, record: Record) -> bytes:
         """The encoding of the result that a record names."""
@@ -65,6 +71,7 @@ class Session:
         """Forget the record of a job id."""
         store = self._settings.store
         store.jobs.remove(job_id)
+        forget_answers(store, job_id)
         for name in list(store.differing.names(job_id)):
             if name.startswith(job_id):
                 store.differing.remove(name)
@@ -100,18 +107,20 @@ class Session:
             yield
             return
         new = [job for job in jobs if job.future is None and job.runner is self]
-        ids = {job.id for job in new if job.resolve()} - {None}
+        ids = {job.id: job.definition for job in new if job.resolve() and job.id is not None}
         with ThreadPoolExecutor(_LOOKUPS, thread_name_prefix="kachery-lookup") as pool:
-            found = pool.map(lambda job_id: self._lookup_if_possible(store, job_id), ids)
+            found = pool.map(lambda one: self._lookup_if_possible(store, *one), ids.items())
             self._ahead = dict(found)
         try:
             yield
         finally:
             self._ahead = {}
 
-    def _lookup_if_possible(self, store: Store, job_id: str) -> tuple[str, Record | None]:
+    def _lookup_if_possible(
+        self, store: Store, job_id: str, definition: Definition
+    ) -> tuple[str, Record | None]:
         try:
-            return job_id, lookup(store, job_id)
+            return job_id, known(store, job_id, definition)
         except StoreUnavailable:
             return job_id, None  # running the job meets the same, and says so
 

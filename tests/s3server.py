@@ -50,6 +50,8 @@ class S3Server:
         arguments = [
             *("-s3", f"-s3.config={self.folder / 's3.json'}", f"-dir={self.folder}"),
             *("-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-volume.max=100", "-s3.port.iceberg=0"),
+            *("-s3.port.lance=0", f"-filer.localSocket={self.folder}/f.sock"),
+            f"-s3.localSocket={self.folder}/s.sock",
             *("-master.volumeSizeLimitMB=1024", "-master.telemetry=false", "-debug=false"),
         ]
         for name, port, grpc in zip(PORTS, self.ports[:4], self.ports[4:], strict=True):

@@ -1,0 +1,107 @@
+"""Queries: functions that ask the outside world, run on each request, and remember their answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import FunctionType
+from typing import Any, NamedTuple, ParamSpec, TypeVar, cast, overload
+
+from kachery_store.amounts import parse_span
+
+from .answers import answers
+from .cache import load
+from .decorators import Task, check_function, names_of
+from .definition import QUERY, Definition
+from .errors import NotReproducible
+from .record import Record
+from .reproduce import Reproduction
+from .settings import current
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Answer(NamedTuple):
+    """One answer of a query: `record` says when it was asked for, where and by whom."""
+
+    record: Record
+
+    @property
+    def value(self) -> Any:
+        """What was answered, from the store. DigestMismatch when it is lost, CannotDecode."""
+        return load(current().store, self.record)
+
+
+class Query(Task[P, R]):
+    """A function that asks the outside world. Call it as before; `history` has its answers."""
+
+    def reproduce(self, /, *args: Any, **kwargs: Any) -> Reproduction:  # noqa: ARG002
+        """Refused with NotReproducible: the next answer may well be another one."""
+        raise NotReproducible(f"{self!r} asks the outside world, whose answers change")
+
+    def history(self, /, *args: P.args, **kwargs: P.kwargs) -> list[Answer]:
+        """The answers that a call has had on this machine and are still stored, oldest first."""
+        job = self.job(*args, **kwargs)
+        found = [] if job.id is None else list(answers(current().store, job.id))
+        return [Answer(record) for record in reversed(found)]
+
+
+@overload
+def query(function: Callable[P, R], /) -> Query[P, R]: ...
+
+
+@overload
+def query(
+    *,
+    max_age: str | float | None = None,
+    fallback: bool = True,
+    name: str | None = None,
+    version: str | None = None,
+    ignore: str | tuple[str, ...] = (),
+    depends: str | tuple[str, ...] = (),
+    opaque: str | tuple[str, ...] = (),
+    secret: str | tuple[str, ...] = (),
+) -> Callable[[Callable[P, R]], Query[P, R]]: ...
+
+
+def query(
+    function: Callable[P, R] | None = None,
+    /,
+    *,
+    max_age: str | float | None = None,
+    fallback: bool = True,
+    name: str | None = None,
+    version: str | None = None,
+    ignore: str | tuple[str, ...] = (),
+    depends: str | tuple[str, ...] = (),
+    opaque: str | tuple[str, ...] = (),
+    secret: str | tuple[str, ...] = (),
+) -> Query[P, R] | Callable[[Callable[P, R]], Query[P, R]]:
+    """Make a function a query: it depends on the outside world, and runs on each request.
+
+    max_age: an answer that is not older is served again: seconds, or text as "1h". fallback: when
+    the function fails, the last good answer comes back with a StaleResultWarning that says how old
+    it is; False raises what the function raised, and so does a query that has had no answer. The
+    other options are those of `kachery.task`.
+
+    Raises TypeError for what is not a function, ValueError for an unknown parameter, BadAmount.
+    """
+    seconds = None if max_age is None else parse_span(max_age)
+
+    def decorate(function: Callable[P, R]) -> Query[P, R]:
+        check_function(function)
+        definition = Definition(
+            cast("FunctionType", function),
+            kind=QUERY,
+            name=name,
+            version=version,
+            ignore=names_of(ignore),
+            depends=names_of(depends),
+            opaque=names_of(opaque),
+            secret=names_of(secret),
+            max_age=seconds,
+            fallback=fallback,
+        )
+        return Query(definition)
+
+    return decorate if function is None else decorate(function)
