@@ -26,6 +26,7 @@ from .errors import (
     CannotDecode,
     CannotEncode,
     ImpureTaskWarning,
+    NotStored,
     NotStoredWarning,
     StaleResultWarning,
 )
@@ -79,6 +80,8 @@ def known(store: Store, job_id: str, definition: Definition) -> Record | None:
 
     That is the record of a task, and of a query an answer that is not older than its `max_age`.
     """
+    if current().refreshes(definition.name):
+        return None
     if definition.kind == QUERY:
         return fresh_answer(store, job_id, definition.max_age)
     return lookup(store, job_id)
@@ -157,6 +160,11 @@ def run_job(
             return Outcome(None, call(definition, arguments), _not_stored(definition, error))
         if record is not None:
             return Outcome(record)
+        if current().read_only:
+            raise NotStored(
+                f"the result of {definition.name} (job {job_id}) is not known, and read_only=True: run"
+                " it where it may be stored"
+            )
         return _compute(store, job_id, definition, arguments, addresses, strict)
 
 
@@ -273,10 +281,21 @@ def _kept(store: Store, definition: Definition, run: Ran) -> Outcome:
     if run.record is None or run.encoded is None:
         return Outcome(None, run.value, run.warning)
     try:
+        if current().refreshes(definition.name):
+            _make_room(store, run.record)
         stored = commit(store, run.record, run.encoded, run.codes)
     except StoreUnavailable as error:
         return Outcome(None, run.value, _not_stored(definition, error))
     return Outcome(run.record, run.value) if stored else _second(store, run.record, run.value)
+
+
+def _make_room(store: Store, again: Record) -> None:
+    """Forget the stored result of a job that was run again on purpose; a different one is noted."""
+    first = lookup(store, again.job_id)
+    if first is not None:
+        store.jobs.remove(again.job_id)
+        if first.result.address != again.result.address:
+            keep_differing(store, first)
 
 
 def _ask(

@@ -67,6 +67,8 @@ class Order:
     root: str
     zone: ZoneSettings | None
     strict: bool
+    refresh: bool | frozenset[str]
+    read_only: bool
 
     def __dask_tokenize__(self) -> str:
         return self.key  # Dask names the whole graph by what is in it
@@ -159,6 +161,8 @@ class DaskExecutor:
             root=self._settings.root,
             zone=self._settings.zone_settings(),
             strict=self._settings.strict,
+            refresh=self._settings.refresh,
+            read_only=self._settings.read_only,
         )
 
     def _pickle(self, definition: Definition, code: str) -> bytes:
@@ -308,7 +312,7 @@ def _cancel_remote(remote: Any, future: Future[Outcome]) -> None:
 
 def carry_out(order: Order, inputs: list[Outcome]) -> Outcome:
     """Do one job on a worker: check the code, get the inputs, look up or compute, commit."""
-    settings = Settings(order.root, order.zone, client=None, strict=order.strict)
+    settings = Settings(order.root, order.zone, None, order.strict, order.refresh, order.read_only)
     with (
         main_known_as(order.main),
         rule_known(order.rule),

@@ -24,7 +24,7 @@ from .progress import progress_of
 from .purity import check_allowed
 from .reproduce import Reproduction, reproduce
 from .session import session
-from .settings import current
+from .settings import Settings, applied, current
 from .values import Encoder
 
 P = ParamSpec("P")
@@ -100,6 +100,17 @@ class Task(Generic[P, R]):
         session().start(jobs)
         return jobs
 
+    def refresh(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """The value of a call, computed again whatever is stored, which is replaced.
+
+        What the function asks of other tasks comes from the store. Raises as the call does.
+        """
+        settings = current().changed(refresh=self.definition.name)
+        if self.definition.is_async:
+            return cast("R", _under(settings, lambda: self(*args, **kwargs)))
+        with applied(settings):
+            return self(*args, **kwargs)
+
     def explain(self, /, *args: Any, **kwargs: Any) -> Explanation:
         """Why a call is a hit or a miss, and what differs from the nearest known job; nothing runs.
 
@@ -160,6 +171,10 @@ class BoundTask:
         if not iterables:
             raise TypeError(f"{self._task!r}.map takes at least one iterable")
         return self._task.map(itertools.repeat(self.instance), *iterables, **constants)
+
+    def refresh(self, /, *args: Any, **kwargs: Any) -> Any:
+        """As Task.refresh."""
+        return self._task.refresh(self.instance, *args, **kwargs)
 
     def explain(self, /, *args: Any, **kwargs: Any) -> Explanation:
         """As Task.explain."""
@@ -269,6 +284,11 @@ async def _awaited(ask: Callable[[], tuple[Any, KacheryWarning | None]]) -> Any:
     if warning is not None:
         warn(warning)
     return value
+
+
+async def _under(settings: Settings, call: Callable[[], Any]) -> Any:
+    with applied(settings):
+        return await call()
 
 
 async def _job_awaited(job: Job) -> Any:

@@ -6,6 +6,7 @@ KacheryError (kachery_store)
 ├── CannotFingerprint (TypeError)  a function's code cannot be identified
 ├── CodeMismatch                   the code here is not the code the job id stands for
 ├── NotPure                        a task asks the outside world, which was not allowed to it
+├── NotStored (LookupError)        nothing may run now (read_only), and the result is not known
 └── NotReproducible                a result was not stored, so a second run cannot be compared
 
 KacheryWarning (kachery_store)
@@ -91,3 +92,7 @@ class StaleResultWarning(KacheryWarning):
 
 class NotPure(KacheryError):
     """A task, whose result is kept for ever, asks something whose answer changes."""
+
+
+class NotStored(KacheryError, LookupError):
+    """The result is not known, and with `read_only` nothing runs."""

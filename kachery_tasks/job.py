@@ -64,8 +64,7 @@ class Job:
         self.inputs: list[Job] = []  # the jobs among the arguments, each once
         self.future: Future[Outcome] | None = None
         self.attempt = 0  # counts how often the result was lost
-        # Each request of a query is another one, though it has the key of others.
-        self.request = "" if definition.kind == TASK else os.urandom(6).hex()
+        self.request = ""  # tells this run from others that have the same key
         self.runner = runner
         self._open: list[str] = []  # the parameters whose arguments have jobs in them
         self.key, self._addresses = self._identify()
@@ -255,6 +254,11 @@ class Job:
         self.attempt += 1
         if self.inputs:
             self._id = None
+
+    def run_anew(self, *, always: bool) -> None:
+        """Let this run be another one than earlier ones, as each of a query is, and with `always`."""
+        if always or self.definition.kind != TASK:
+            self.request = os.urandom(6).hex()
 
     def __await__(self) -> Generator[Any, None, Any]:
         yield from done(self.started()).__await__()

@@ -23,7 +23,7 @@ from .job import Job
 from .local_executor import LocalExecutor
 from .progress import wait_for
 from .record import Record
-from .settings import Settings, client_in_force, current
+from .settings import Settings, applied, client_in_force, current
 
 _ATTEMPTS = 3  # how often a job is started again because a stored result turned out to be damaged
 _AT_A_TIME = 1000  # jobs that as_completed has under way
@@ -57,7 +57,8 @@ class Session:
         """The record that answers a job, so that nothing has to run."""
         if job_id in self._ahead:
             return self._ahead[job_id]
-        return known(self._settings.store, job_id, definition)
+        with applied(self._settings):
+            return known(self._settings.store, job_id, definition)
 
     def holds(self, record: Record) -> bool:
         """Whether a record is stored."""
@@ -92,6 +93,7 @@ class Session:
                         twins.append(job)
                     else:
                         to_run[job.key] = job
+                        job.run_anew(always=self._settings.refreshes(job.task))
         if to_run:
             self._executor().start(list(to_run.values()))
         self._running.update({key: job.future for key, job in to_run.items() if job.future})
@@ -120,7 +122,8 @@ class Session:
         self, store: Store, job_id: str, definition: Definition
     ) -> tuple[str, Record | None]:
         try:
-            return job_id, known(store, job_id, definition)
+            with applied(self._settings):
+                return job_id, known(store, job_id, definition)
         except StoreUnavailable:
             return job_id, None  # running the job meets the same, and says so
 

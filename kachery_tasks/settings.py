@@ -25,18 +25,27 @@ class Settings:
     """One choice of store, zone, client and policies.
 
     `root` is the store's folder; `zone` is OF_ENVIRONMENT, None (none), a name, or ZoneSettings;
-    `client` is AT_HAND, None (this process) or a Client.
+    `client` is AT_HAND, None (this process) or a Client; `refresh` is True, or the names of the tasks
+    that run though their results are known; with `read_only` nothing runs.
     """
 
-    __slots__ = ("_store", "client", "root", "session", "strict", "zone")
+    __slots__ = ("_store", "client", "read_only", "refresh", "root", "session", "strict", "zone")
 
     def __init__(
-        self, root: str, zone: Any = OF_ENVIRONMENT, client: Any = AT_HAND, strict: bool = False
+        self,
+        root: str,
+        zone: Any = OF_ENVIRONMENT,
+        client: Any = AT_HAND,
+        strict: bool = False,
+        refresh: bool | frozenset[str] = False,
+        read_only: bool = False,
     ) -> None:
         self.root = root
         self.zone = zone
         self.client = client
         self.strict = strict
+        self.refresh = refresh
+        self.read_only = read_only
         self.session: Any = None  # made when it is first needed, by session.py
         self._store: Store | None = None
 
@@ -59,6 +68,8 @@ class Settings:
         zone: Any = UNCHANGED,
         client: Any = UNCHANGED,
         strict: Any = UNCHANGED,
+        refresh: Any = UNCHANGED,
+        read_only: Any = UNCHANGED,
     ) -> Settings:
         """The same with some of it changed."""
         return Settings(
@@ -66,7 +77,21 @@ class Settings:
             self.zone if zone is UNCHANGED else zone,
             self.client if client is UNCHANGED else client,
             self.strict if strict is UNCHANGED else strict,
+            self.refresh if refresh is UNCHANGED else _names(refresh),
+            self.read_only if read_only is UNCHANGED else read_only,
         )
+
+    def refreshes(self, name: str) -> bool:
+        """Whether the task of that name runs though its result is known."""
+        if isinstance(self.refresh, bool):
+            return self.refresh
+        return name in self.refresh or name.rpartition(":")[2] in self.refresh
+
+
+def _names(refresh: bool | str | Iterable[str]) -> bool | frozenset[str]:
+    if isinstance(refresh, bool):
+        return refresh
+    return frozenset((refresh,) if isinstance(refresh, str) else refresh)
 
 
 _in_force: ContextVar[Settings | None] = ContextVar("kachery_settings", default=None)
@@ -109,15 +134,19 @@ def using(
     zone: Any = UNCHANGED,
     client: Any = UNCHANGED,
     strict: Any = UNCHANGED,
+    refresh: bool | str | Iterable[str] = UNCHANGED,
+    read_only: bool = UNCHANGED,
 ) -> Iterator[None]:
     """Settings for a with-block.
 
     dir: the folder of the store. zone: the name of a zone of kachery.toml, or None for none. client:
     a `distributed.Client` on which jobs run, or None to run them in this process even though there
     is one. strict: hash arguments of any size again after a run, to see whether the task changed
-    them. ConfigError for a zone that is not configured.
+    them. refresh: run tasks though their results are known, which are replaced: True for all, or
+    names of tasks, as ["denoise"]. read_only: run nothing; what is not known raises NotStored.
+    ConfigError for a zone that is not configured.
     """
-    changed = current().changed(dir, zone, client, strict)
+    changed = current().changed(dir, zone, client, strict, refresh, read_only)
     if zone is not UNCHANGED:
         changed.zone = changed.zone_settings()
     with applied(changed):

@@ -235,3 +235,30 @@ def test_queries_on_a_cluster(client, calls, project):
     assert calls.count == 2
     with pytest.raises(kachery.NotPure):
         found.h.submit(calls.path).result()
+
+
+def test_refresh_and_read_only_on_a_cluster(client, calls, project):
+    write(
+        project / "found_again.py",
+        """
+        import kachery
+        @kachery.task
+        def f(x):
+            with open(x, "a") as file: file.write("call\\n")
+            return 1
+        @kachery.task
+        def g(y): return y + 1
+        """,
+    )
+    client.run(lambda path: __import__("sys").path.insert(0, path), str(project))
+    import found_again as found
+
+    jobs = lambda: [found.g.job(found.f.job(calls.path))]
+    assert kachery.gather(jobs()) == [2] and calls.count == 1
+    with kachery.using(refresh=["f"]):
+        assert kachery.gather(jobs()) == [2] and calls.count == 2
+        assert kachery.gather(jobs()) == [2] and calls.count == 3
+    with kachery.using(read_only=True):
+        assert kachery.gather(jobs()) == [2] and calls.count == 3
+        with pytest.raises(kachery.NotStored):
+            found.g.submit(7).result()

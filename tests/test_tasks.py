@@ -692,3 +692,87 @@ def test_as_completed_takes_a_generator_as_it_goes(calls):
         seen += 1
         most = max(most, made - seen)
     assert seen == 5000 and most <= 1000
+
+
+drawn = [0]
+
+
+@kachery.task(version="1")
+def draw(path):
+    note_call(path)
+    drawn[0] += 1
+    return drawn[0]
+
+
+@kachery.task(version="1")
+def twice_drawn(path):
+    return 2 * draw(path)
+
+
+def test_refresh_runs_again_and_replaces(calls):
+    first = draw(calls.path)
+    assert draw.refresh(calls.path) == first + 1
+    assert draw(calls.path) == first + 1 and calls.count == 2
+    with kachery.using(refresh=True):
+        job = draw.job(calls.path)
+        assert not job.cached and job.result() == first + 2 and job.result() == first + 2
+        assert kachery.gather([draw.job(calls.path), draw.job(calls.path)]) == [first + 3] * 2
+    assert draw(calls.path) == first + 3 and calls.count == 4
+
+
+def test_refresh_of_some_tasks(calls):
+    value = twice_drawn(calls.path)
+    assert twice_drawn.refresh(calls.path) == value and calls.count == 1
+    with kachery.using(refresh=["draw"]):
+        assert twice_drawn(calls.path) == value and calls.count == 1
+        assert draw(calls.path) == value / 2 + 1
+    with kachery.using(refresh=["draw", "test_tasks:twice_drawn"]):
+        assert twice_drawn(calls.path) == value + 4
+    assert twice_drawn(calls.path) == value + 4 and calls.count == 3
+
+
+def test_refresh_of_an_input_decides_what_follows(calls):
+    first = scaled(draw.job(calls.path), 10)
+    with kachery.using(refresh="draw"):
+        job = scaled.job(draw.job(calls.path), 10)
+        assert kachery.gather([job]) == [first + 10]
+    assert calls.count == 2
+
+
+def test_refresh_of_an_async_task(calls):
+    async def main():
+        return [await slowly(1, calls.path), await slowly.refresh(1, calls.path)]
+
+    assert asyncio.run(main()) == [[1], [1]] and calls.count == 2
+
+
+def test_a_refresh_that_fails_leaves_the_result(calls):
+    assert fragile(calls.path) == "good"
+    broken.append(1)
+    try:
+        with pytest.raises(ZeroDivisionError):
+            fragile.refresh(calls.path)
+        assert fragile(calls.path) == "good"
+    finally:
+        broken.clear()
+
+
+broken = []
+
+
+@kachery.task(version="1")
+def fragile(path):
+    if broken:
+        raise ZeroDivisionError
+    return "good"
+
+
+def test_read_only_runs_nothing(calls):
+    known = draw(calls.path)
+    with kachery.using(read_only=True):
+        assert draw(calls.path) == known and draw.job(calls.path).result() == known
+        with pytest.raises(kachery.NotStored, match=r"twice_drawn \(job .*read_only"):
+            twice_drawn(calls.path)
+        with pytest.raises(kachery.NotStored):
+            twice_drawn.submit(calls.path).result()
+    assert calls.count == 1
