@@ -34,6 +34,7 @@ from kachery_store.errors import (
 from kachery_store.published_json import sha1_of_dict
 from kachery_tasks._version import __version__
 from kachery_tasks.carrying import pull, push
+from kachery_tasks.counting import Stats, stats
 from kachery_tasks.decorators import Task, task
 from kachery_tasks.destinations import set_custom_storage_backend
 from kachery_tasks.errors import (
@@ -125,6 +126,7 @@ __all__ = [
     "Reproduction",
     "SourceWarning",
     "StaleResultWarning",
+    "Stats",
     "StoreTooNew",
     "StoreUnavailable",
     "Task",
@@ -161,6 +163,7 @@ __all__ = [
     "set_mutable",
     "set_mutable_local",
     "sha1_of_dict",
+    "stats",
     "store_bytes",
     "store_file",
     "store_file_local",

@@ -10,12 +10,14 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import Any, NamedTuple
 
 from kachery_store import Digest, DigestMismatch, NotFound, Store, StoreUnavailable
 from kachery_store.amounts import span_text
 from kachery_store.errors import KacheryError, KacheryWarning
 
+from . import counting
 from .answers import add_answer, age_of, answer_id, answers, fresh_answer
 from .awaiting import completed
 from .binding import Arguments
@@ -183,6 +185,10 @@ def answer(
     the function runs. Raises what the function raises.
     """
     job_id = identify(definition, addresses)
+    if waited:
+        run = partial(run_submitted, store, definition, arguments, expected=job_id, strict=strict)
+    else:
+        run = partial(run_job, store, job_id, definition, arguments, addresses, strict=strict)
     warning = None
     for _ in range(_ATTEMPTS):
         try:
@@ -190,21 +196,23 @@ def answer(
         except StoreUnavailable:
             record = None  # run_job meets the same and says so
         if record is None:
-            if waited:
-                outcome = run_submitted(
-                    store, definition, arguments, expected=job_id, strict=strict
-                )
-            else:
-                outcome = run_job(store, job_id, definition, arguments, addresses, strict=strict)
+            try:
+                outcome = run()
+            except Exception as error:
+                counting.failure(definition.name, error)
+                raise
             if outcome.record is None or outcome.value is not ABSENT:
+                counting.miss(outcome.record, definition.name)
                 return outcome.value, outcome.warning
             record, warning = outcome.record, outcome.warning
         try:
-            return load(store, record), warning
+            value = load(store, record)
         except Unusable:
             continue  # it has been set aside, so now it is computed
         except (CannotDecode, StoreUnavailable) as error:
             return call(definition, arguments), _not_stored(definition, error)
+        counting.hit(record)
+        return value, warning
     damage = DigestMismatch("what is stored of it was damaged each time it was read")
     return call(definition, arguments), _not_stored(definition, damage)
 

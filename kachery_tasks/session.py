@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from queue import SimpleQueue
 from typing import Any, Protocol, TypeVar
@@ -15,6 +16,7 @@ from weakref import WeakSet, WeakValueDictionary
 from kachery_store import Store, StoreUnavailable
 from kachery_store.saying import warn
 
+from . import counting
 from .answers import forget_answers
 from .cache import Outcome, Unusable, encoding_of, known, value_of
 from .definition import Definition
@@ -97,6 +99,9 @@ class Session:
         if to_run:
             self._executor().start(list(to_run.values()))
         self._running.update({key: job.future for key, job in to_run.items() if job.future})
+        for job in to_run.values():
+            if job.future is not None:
+                job.future.add_done_callback(partial(_count, job.task))
         for job in twins:
             job.future = to_run[job.key].future
         return len(to_run)
@@ -138,6 +143,7 @@ class Session:
         running = self._running.get(job.key)
         if record is not None:
             job.future = _finished(Outcome(record))
+            counting.hit(record)
         elif running is not None and not running.done():
             job.future = running
         return job.future is not None
@@ -279,6 +285,16 @@ def _start_over(job: Job) -> None:
     for one in inputs_first([job]):
         if one.future is not None and one.future.done():
             one.reset()
+
+
+def _count(task: str, future: Future[Outcome]) -> None:
+    if future.cancelled():
+        return
+    error = future.exception()
+    if error is None:
+        counting.miss(future.result().record, task)
+    else:
+        counting.failure(task, error)
 
 
 def _finished(outcome: Outcome) -> Future[Outcome]:

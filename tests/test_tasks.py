@@ -776,3 +776,21 @@ def test_read_only_runs_nothing(calls):
         with pytest.raises(kachery.NotStored):
             twice_drawn.submit(calls.path).result()
     assert calls.count == 1
+
+
+def test_stats_count_what_was_asked_for(calls, caplog):
+    kachery.stats(reset=True)
+    with caplog.at_level("DEBUG", "kachery.tasks"):
+        draw(calls.path)
+        draw(calls.path)
+        kachery.gather([scaled.job(1), scaled.job(draw.job(calls.path))])
+        with pytest.raises(ZeroDivisionError):
+            broken.append(1)
+            fragile(calls.path)
+    broken.clear()
+    found = kachery.stats(reset=True)
+    assert (found.hits, found.misses, found.failures) == (2, 3, 1)
+    assert found.seconds_saved > 0 and found.seconds_spent > 0 and found.bytes_served > 0
+    assert "2 hits" in str(found) and kachery.stats() == kachery.Stats()
+    told = [record.getMessage()[:5].strip() for record in caplog.records]
+    assert sorted(told) == ["error", "hit", "hit", "miss", "miss", "miss"]
