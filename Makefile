@@ -26,6 +26,7 @@ bench: $(READY)
 	$(BIN)/python -m pip install --quiet --editable '.[bench]'
 	$(BIN)/python benchmarks/calls.py
 	$(BIN)/python benchmarks/arguments.py
+	$(BIN)/python benchmarks/store.py
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-import datetime
 import os
 import sys
-import time
 from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 import click
 
-from kachery_store import Digest, NotFound, Store
+from kachery_store import NotFound
 from kachery_store.amounts import parse_size, parse_span, size_text
-from kachery_store.blobs import Blobs
-from kachery_store.doctor import PROBLEM, Finding, examine
-from kachery_store.errors import BadAmount, DigestMismatch
+from kachery_store.doctor import PROBLEM, SOUND, Finding, examine
+from kachery_store.errors import BadAmount
 from kachery_store.gc import Collected
-from kachery_store.pins import JOB, parse_pinned
 from kachery_store.removal import Plan
-from kachery_store.verify import Verified
-from kachery_tasks import keeping
-from kachery_tasks.holdings import check_entry, holdings
+from kachery_store.repair import Repaired
+from kachery_store.verify import Verification, Verified
+from kachery_store.zone_plan import ZonePolicy
+from kachery_store.zone_verify import ZoneVerification
+from kachery_tasks import keeping, zone_keeping
+from kachery_tasks.holdings import check_entry
 from kachery_tasks.settings import current
 
+from .info_command import info, when
 from .running import SETTINGS
+from .zone_keeping_commands import collect, tell_repaired
+from .zone_keeping_commands import pin as pin_in_zone
+from .zone_keeping_commands import unpin as unpin_in_zone
 
 _SHOWN = 20  # lines of a plan; --verbose shows all
 
@@ -53,21 +57,28 @@ _span: dict[str, Any] = {"callback": _amount(parse_span), "metavar": "SPAN"}
 @click.option("--orphans", is_flag=True, help="Also blobs by BLAKE3 that no job holds.")
 @click.option(
     "--grace",
-    default="1h",
-    show_default=True,
-    help="What nothing holds and is younger stays.",
+    help="What nothing holds and is younger stays; 1h, in a zone 1d by default.",
     **_span,
 )
+@click.option("--zone", help="In this zone, not here.")
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 @click.option("--verbose", "-v", is_flag=True, help="Name everything that goes.")
-def gc(dry_run: bool, verbose: bool, **limits: Any) -> None:
+def gc(dry_run: bool, verbose: bool, zone: str | None, **limits: Any) -> None:
     """Make the store smaller: what is cheap to compute again and long unused goes first.
 
     Pins and what they reach stay, and what somebody uses now. Without a limit, maxCacheSizeGiB of
     kachery.toml counts.
 
+    With --zone, what was written longer ago than --older-than, or than the zone's `expires`.
+
     Example: kachery gc --max-size 100GB --dry-run
     """
+    limits = {name: given for name, given in limits.items() if given is not None}
+    if zone is not None:
+        if limits.pop("max_items", None) is not None:
+            raise click.UsageError("--max-items is for the local store; a zone has --max-size")
+        collect(zone, ZonePolicy(**limits), dry_run=dry_run, verbose=verbose)
+        return
     with _bar("collect", None) as bar:
         done = keeping.gc(dry_run=dry_run, progress=bar.update, **limits)
     _tell_plan(done.plan, everything=verbose)
@@ -95,31 +106,37 @@ def _outcome(done: Collected, dry_run: bool) -> str:
 @click.command(context_settings=SETTINGS)
 @click.argument("what", nargs=-1, required=True)
 @click.option("--reason", default="", help="Why, for those who see the pin later.")
-def pin(what: tuple[str, ...], reason: str) -> None:
+@click.option("--zone", help="In this zone, not here.")
+def pin(what: tuple[str, ...], reason: str, zone: str | None) -> None:
     """Keep files or jobs from garbage collection: URIs, or the beginnings of job ids.
 
-    A job keeps its result, and the jobs that made its arguments.
+    A job keeps its result, and the jobs that made its arguments. A pin here does not count in a zone.
 
     Example: kachery pin 3f9a2c --reason "figure 3"
     """
     for one in what:
-        click.echo(keeping.pin(one, reason))
+        click.echo(keeping.pin(one, reason) if zone is None else pin_in_zone(zone, one, reason))
 
 
 @click.command(context_settings=SETTINGS)
 @click.argument("what", nargs=-1, required=True)
-def unpin(what: tuple[str, ...]) -> None:
+@click.option("--zone", help="In this zone, not here.")
+def unpin(what: tuple[str, ...], zone: str | None) -> None:
     """Take pins back."""
+    if zone is not None:
+        unpin_in_zone(zone, what)
+        return
     missing = [one for one in what if not keeping.unpin(one)]
     if missing:
         raise NotFound(f"not pinned: {', '.join(missing)}; `kachery pins` lists what is")
 
 
 @click.command(context_settings=SETTINGS)
-def pins() -> None:
+@click.option("--zone", help="In this zone, not here.")
+def pins(zone: str | None) -> None:
     """List what is pinned, when and why."""
-    for one in keeping.pins():
-        click.echo(f"{_when(one.time) if one.time else '':19}  {one.uri}  {one.reason}".rstrip())
+    for one in keeping.pins() if zone is None else zone_keeping.pins(zone):
+        click.echo(f"{when(one.time) if one.time else '':19}  {one.uri}  {one.reason}".rstrip())
 
 
 @click.command(context_settings=SETTINGS)
@@ -127,22 +144,29 @@ def pins() -> None:
     "--all", "afresh", is_flag=True, help="From the beginning, even after an interruption."
 )
 @click.option("--threads", type=click.IntRange(min=1), help="How many; by default one per CPU.")
-def verify(afresh: bool, threads: int | None) -> None:
+@click.option("--zone", help="In this zone, not here.")
+def verify(afresh: bool, threads: int | None, zone: str | None) -> None:
     """Check everything that is stored against its digest; damage goes to quarantine.
+
+    In a zone also whether all parts of large files are there.
 
     A run that was interrupted goes on where it was. The exit code is 1 when something is damaged.
     """
-    run = keeping.verification(afresh=afresh)
+    run: Verification | ZoneVerification
+    if zone is None:
+        run = keeping.verification(afresh=afresh)
+    else:
+        run = zone_keeping.verification(zone, afresh=afresh)
     if run.before.files:
         click.echo(f"going on after {run.before.files} files, {size_text(run.before.bytes)}")
     with _bar("verify", run.bytes) as bar:
         done = run.run(threads=threads, progress=bar.update)
-    _tell_verified(done)
+    _tell_verified(done, "" if zone is None else f" --zone {zone}")
     if done.damaged:
         sys.exit(1)
 
 
-def _tell_verified(done: Verified) -> None:
+def _tell_verified(done: Verified, where: str) -> None:
     for one in done.damaged:
         click.echo(
             f"{one.name}: {one.why}; {f'moved to {one.moved}' if one.moved else 'left there'}"
@@ -152,56 +176,9 @@ def _tell_verified(done: Verified) -> None:
         f" {len(done.damaged)} damaged"
     )
     if done.damaged:
-        click.echo("`kachery repair` forgets them, or fetches them again")
-
-
-@click.command(context_settings=SETTINGS)
-@click.argument("uri")
-def info(uri: str) -> None:
-    """Tell where something is stored, how large it is, when it was used, and whether it is intact.
-
-    URI: of a file or a job, or the beginning of a job id.
-    """
-    store = current().store
-    for name, text in _facts(store, keeping.uri_of(store, uri)):
-        click.echo(f"{name:10} {text}")
-
-
-def _facts(store: Store, uri: str) -> list[tuple[str, str]]:
-    pinned = parse_pinned(uri)
-    status = store.backend.stat(pinned.name)
-    if status is None:
-        raise NotFound(f"{uri} is not in the store at {store.root}")
-    facts = [
-        ("uri", uri),
-        ("path", store.backend.path(pinned.name)),
-        ("size", f"{size_text(status.st_size)} ({status.st_size} bytes)"),
-        ("stored", _when(status.st_mtime)),
-        ("last used", _when(max(status.st_atime, status.st_mtime))),
-        ("pinned", "yes" if store.pins.has(uri) else "no"),
-    ]
-    if pinned.kind == JOB:
-        return facts + _facts_of_job(store, pinned.hex)
-    return [*facts, ("intact", _is_intact(store, Digest(pinned.kind, pinned.hex)))]
-
-
-def _facts_of_job(store: Store, job_id: str) -> list[tuple[str, str]]:
-    held = holdings(store)(job_id, store.jobs.read(job_id))
-    blobs = [(str(digest), _is_intact(store, digest)) for digest, _ in held.blobs]
-    return [
-        ("task", held.task),
-        ("took", f"{held.seconds:.3g} s"),
-        *(("blob", f"{digest}, intact: {intact}") for digest, intact in blobs),
-        *(("names", str(digest)) for digest in held.files),
-    ]
-
-
-def _is_intact(store: Store, digest: Digest) -> str:
-    try:
-        Blobs(store.backend).path(digest)  # the file here, not that of a zone
-    except (NotFound, DigestMismatch) as error:
-        return f"no: {error}"
-    return "yes"
+        click.echo(
+            f"`kachery repair{where}` brings back what is intact elsewhere, and forgets the rest"
+        )
 
 
 @click.command(context_settings=SETTINGS)
@@ -212,8 +189,10 @@ def doctor(fix: bool) -> None:
     The exit code is 1 when a problem is left.
     """
     problems = 0
-    for finding in examine(current().root, check_entry):
+    for finding in chain(examine(current().root, check_entry), zone_keeping.findings()):
         click.echo(f"{finding.severity}: {finding.what}")
+        if finding.severity == SOUND:
+            continue
         if not (fix and _fixed(finding)):
             click.echo(f"    {finding.advice}{_hint(finding, fix)}")
             problems += finding.severity == PROBLEM
@@ -239,12 +218,27 @@ def _hint(finding: Finding, fix: bool) -> str:
 
 @click.command(context_settings=SETTINGS)
 @click.option("--discard", is_flag=True, help="Also the damaged bytes of files that are lost.")
-def repair(discard: bool) -> None:
-    """Forget what is damaged, and say what was lost.
+@click.option("--zone", help="In this zone, not here.")
+def repair(discard: bool, zone: str | None) -> None:
+    """Fetch what is damaged from the zone in force again, or forget it; say what was lost.
 
-    Jobs are computed again when they are next asked for. The exit code is 1 when a file is lost.
+    With --zone, what that zone has lost is sent again from here. Jobs are computed again when they are
+    next asked for. The exit code is 1 when a file is lost.
     """
-    done = keeping.repair(discard=discard)
+    done = (
+        keeping.repair(discard=discard)
+        if zone is None
+        else zone_keeping.repair(zone, discard=discard)
+    )
+    if zone is None:
+        _tell_repaired(done)
+    else:
+        tell_repaired(zone, done)
+    if done.lost:
+        sys.exit(1)
+
+
+def _tell_repaired(done: Repaired) -> None:
     for uri in done.fetched:
         click.echo(f"fetched again: {uri}")
     for job in done.forgotten:
@@ -257,8 +251,6 @@ def repair(discard: bool) -> None:
         f"{len(done.fetched)} fetched, {len(done.forgotten)} jobs forgotten, {len(done.lost)} files"
         f" lost, {done.cleared} files cleared from quarantine"
     )
-    if done.lost:
-        sys.exit(1)
 
 
 def add_store_commands(group: click.Group) -> None:
@@ -272,8 +264,3 @@ def _bar(what: str, size: int | None) -> Any:
 
     quiet = bool(os.environ.get("CI")) or not sys.stderr.isatty()
     return tqdm(total=size, unit="B", unit_scale=True, desc=what, delay=1, disable=quiet)
-
-
-def _when(moment: float) -> str:
-    local = datetime.datetime.fromtimestamp(min(moment, time.time() + 1e9)).astimezone()
-    return local.strftime("%Y-%m-%d %H:%M:%S")

@@ -15,6 +15,7 @@ import click
 from kachery_store.config import read_table
 from kachery_store.errors import ConfigError, KacheryError, StoreUnavailable
 from kachery_store.progress import progress_bar
+from kachery_store.remote import check_url
 from kachery_store.zone_settings import ZoneSettings, zone_named, zones_of
 from kachery_tasks.carrying import Carried, pull, push
 from kachery_tasks.settings import current, using
@@ -68,6 +69,8 @@ def add_zone(name: str, url: str, **given: Any) -> None:
         raise ConfigError(f"{name!r} is no name for a zone: use letters, digits, - and _")
     if name in zones_of(root):
         raise ConfigError(f"zone {name} is there already, in {read_table(root).path}")
+    for one in (url, given["endpoint_url"]):
+        check_url(one or "")  # before anything is written down
     url = os.path.abspath(os.path.expanduser(url)) if "://" not in url else url
     lines = [f"[zones.{name}]", f"url = {json.dumps(url)}"]
     lines += [f"{key} = {json.dumps(value)}" for key, value in given.items() if value]

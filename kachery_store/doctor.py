@@ -21,6 +21,7 @@ from .verify import STATE_FILE, CheckEntry
 
 PROBLEM = "problem"  # something does not work, or will not for long
 NOTICE = "notice"  # good to know, or to clean up
+SOUND = "sound"  # works, which is worth saying of what others run
 
 STALE_SECONDS = 3600.0  # a temporary file that nobody has written to for so long may be abandoned
 _ABANDONED_SECONDS = 86_400.0  # and after so long it is, whoever seems to be writing it
@@ -31,12 +32,12 @@ _CLOCK_SECONDS = 5.0
 
 _FOLDERS = (
     *("blake3", "code", "differing", "jobs", "leases", "pins", "quarantine", "sha1", "sha256"),
-    *("feeds", "mutables", "tmp"),
+    *("feeds", "linked_files", "mutables", "outbox", "queries", "tmp"),
 )
 
 
 class Finding(NamedTuple):
-    """Something worth knowing. `severity`: `problem` or `notice`. `advice`: what to do about it.
+    """Something worth knowing. `severity`: `problem`, `notice` or `sound`. `advice`: what to do.
 
     `fix()` does what is safe, and returns what it did; None where a person has to decide.
     """

@@ -11,14 +11,20 @@ import json
 import mmap
 import os
 import stat
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from . import flusher
 from .backend import Capabilities, Status
-from .errors import NotFound, StoreTooNew, StoreUnavailable, Unsupported, unavailable
+from .errors import (
+    DigestMismatch,
+    NotFound,
+    StoreTooNew,
+    StoreUnavailable,
+    Unsupported,
+    unavailable,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -28,6 +34,7 @@ LAYOUT_FILE = "layout.json"
 
 _PIECE = 16_384
 _SHARED_FOLDER = 0o2775
+_READING = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # the last for a pipe in the way
 _READ_ONLY = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
 
 
@@ -46,7 +53,6 @@ class LocalBackend:
         self.shared = shared
         self._prefix = root + "/"
         self._layout_written = False
-        self._lock = threading.Lock()
         if not shared:  # that of a zone is looked at when the zone is first used
             self._check_layout()
 
@@ -79,11 +85,15 @@ class LocalBackend:
 
     def _open(self, name: str) -> int:
         try:
-            return os.open(self._prefix + name, os.O_RDONLY | os.O_CLOEXEC)
+            fd = os.open(self._prefix + name, _READING)
         except FileNotFoundError:
             raise NotFound(f"{name} is not in the store at {self.root}") from None
         except OSError as error:
             raise unavailable(self.root, error) from error
+        if self.shared and not stat.S_ISREG(os.fstat(fd).st_mode):  # somebody's pipe, or device
+            os.close(fd)
+            raise DigestMismatch(f"{name} in the store at {self.root} is no file")
+        return fd
 
     def status(self, name: str) -> Status | None:
         """What is known of a name, or None when there is nothing under it."""
@@ -137,13 +147,17 @@ class LocalBackend:
 
     def adopt(self, temporary: str, name: str) -> None:
         """Make a complete file of `tmp/` what is under a name, read-only, unless something is there."""
+        own = self.path(f"tmp/{os.getpid()}.{os.urandom(8).hex()}")
         try:
-            os.chmod(self.path(temporary), _READ_ONLY)
             self.make_folder(os.path.dirname(self.path(name)))
-            with suppress(FileExistsError):
-                os.link(self.path(temporary), self.path(name))
-                flusher.sync_later(self.path(name), self.root)
-            os.unlink(self.path(temporary))
+            os.rename(self.path(temporary), own)  # from here on nobody else goes on writing it
+            try:
+                os.chmod(own, _READ_ONLY)
+                with suppress(FileExistsError):
+                    os.link(own, self.path(name))
+                    flusher.sync_later(self.path(name), self.root)
+            finally:
+                os.unlink(own)
         except OSError as error:
             raise unavailable(self.root, error) from error
 
@@ -251,19 +265,16 @@ class LocalBackend:
         """Create the root and say what it is, before anything else is written there."""
         if self._layout_written:
             return
-        with self._lock:
-            if self._layout_written:
-                return
-            self._make_durable_root()
-            text = json.dumps({"kachery": "store", "layout": LAYOUT_VERSION}) + "\n"
-            temporary = TemporaryFile(self)
-            try:
-                temporary.write(text.encode())
-                if not temporary.commit(LAYOUT_FILE, durable=True):
-                    self._check_layout()  # another process was first, perhaps a later kachery
-            finally:
-                temporary.discard()
-            self._layout_written = True
+        self._make_durable_root()
+        text = json.dumps({"kachery": "store", "layout": LAYOUT_VERSION}) + "\n"
+        temporary = TemporaryFile(self)
+        try:
+            temporary.write(text.encode())
+            if not temporary.commit(LAYOUT_FILE, durable=True):
+                self._check_layout()  # another one was first, perhaps a later kachery
+        finally:
+            temporary.discard()
+        self._layout_written = True
 
 
 class TemporaryFile:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import fcntl
 import json
 import time
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import NamedTuple
 
+from .backend import Backend
 from .digest import HEX_LENGTH, Digest, make_digest
 from .errors import BadURI, NotFound
 from .local_backend import LocalBackend
@@ -57,27 +58,42 @@ def parse_pinned(uri: str) -> Pinned:
 
 
 class Pins:
-    """The pins of one store."""
+    """The pins of one store, or of a zone."""
 
-    def __init__(self, backend: LocalBackend) -> None:
+    def __init__(self, backend: Backend) -> None:
         self._backend = backend
 
     def add(self, uri: str, reason: str = "") -> Pin:
         """Pin what a URI names; durable. A second pin of the same thing replaces the first.
 
-        Raises BadURI, NotFound when it is not in the store, StoreUnavailable.
+        Raises BadURI, NotFound when it is not in the store, StoreUnavailable. In a zone, see
+        zone_pins.
         """
         pinned = parse_pinned(uri)
         pin = Pin(uri, reason, time.time())
         # While the lock is held nothing is taken away: what is there now is there when it is pinned.
-        with locked(self._backend, fcntl.LOCK_SH):
+        with self._nothing_taken():
             if self._backend.status(pinned.name) is None:
-                raise NotFound(
-                    f"{uri} is not in the store at {self._backend.root}, so it cannot be pinned:"
-                    " store or compute it first"
-                )
-            self._backend.replace(_path(pinned), json.dumps(pin._asdict()).encode() + b"\n")
+                raise self.not_there(uri)
+            self.write(pin)
         return pin
+
+    def write(self, pin: Pin) -> None:
+        """Write a pin, whether what it names is there or not."""
+        text = json.dumps(pin._asdict()).encode() + b"\n"
+        self._backend.replace(_path(parse_pinned(pin.uri)), text)
+
+    def not_there(self, uri: str) -> NotFound:
+        """The error that says that something cannot be pinned."""
+        return NotFound(
+            f"{uri} is not in the store at {self._backend.url}, so it cannot be pinned:"
+            " store or compute it first"
+        )
+
+    def _nothing_taken(self) -> AbstractContextManager[None]:
+        if isinstance(self._backend, LocalBackend):
+            return locked(self._backend, fcntl.LOCK_SH)
+        return nullcontext()
 
     def remove(self, uri: str) -> bool:
         """Unpin what a URI names; False when it was not pinned."""

@@ -10,8 +10,9 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
@@ -22,6 +23,8 @@ from .errors import BadManifest, DigestMismatch, NotFound, StoreUnavailable, una
 from .local_backend import LocalBackend
 from .manifest import PART_SIZE, Manifest, Part
 from .progress import progress_bar
+from .renewal import is_old, keep, put, put_unless_there
+from .sweep import refresh
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -52,27 +55,39 @@ def size(zone: Backend, digest: Digest) -> int:
 
 def send_bytes(zone: Backend, digest: Digest, data: Buffer) -> None:
     """Send a small blob whose bytes are at hand. Raises StoreUnavailable."""
-    zone.create(digest.path, data, durable=True)
+    put(zone, digest.path, data)
 
 
-def send(zone: Backend, digest: Digest, local: Blobs) -> None:
-    """Send a blob of the local store, verified there; what the zone has already is not sent again.
+def send(zone: Backend, digest: Digest, local: Blobs, *, afresh: bool = False) -> None:
+    """Send a blob of the local store, verified there.
 
-    Returns when the zone keeps it. Raises NotFound, DigestMismatch, StoreUnavailable.
+    What the zone has already is not sent again, unless it is so old that a collection may take it
+    (renewal.py). With `afresh` each part is asked for, though the zone has a manifest. Returns when
+    the zone keeps it. Raises NotFound, DigestMismatch, StoreUnavailable.
     """
     path = local.path(digest)
     size = os.stat(path).st_size
     if zone.part_size is None:
-        if not has(zone, digest):
-            _copy(zone, digest, path, size)
+        assert isinstance(zone, LocalBackend)  # noqa: S101 - nothing else keeps blobs whole
+        _send_whole(zone, digest, path, size)
     elif size <= zone.part_size:
         send_bytes(zone, digest, local.read(digest))
-    elif zone.status(manifest_name(digest)) is None:
-        _send_parts(zone, digest, path, size)
+    else:
+        listed = zone.status(manifest_name(digest))
+        if afresh or listed is None or is_old(zone, listed):
+            _send_parts(zone, digest, path, size)
 
 
-def _copy(zone: Backend, digest: Digest, path: str, size: int) -> None:
-    assert isinstance(zone, LocalBackend)  # noqa: S101 - nothing else keeps blobs whole
+def _send_whole(zone: LocalBackend, digest: Digest, path: str, size: int) -> None:
+    def renew() -> None:
+        found = zone.status(digest.path)
+        if found is None or not refresh(zone, digest.path):
+            _copy(zone, digest, path, size)
+
+    keep(zone, digest.path, renew)
+
+
+def _copy(zone: LocalBackend, digest: Digest, path: str, size: int) -> None:
     hasher = new_hasher(digest.algorithm)
     with (
         open(path, "rb", buffering=0) as file,
@@ -98,9 +113,7 @@ def _send_parts(zone: Backend, digest: Digest, path: str, size: int) -> None:
         def send_part(start: int) -> Part:
             data = os.pread(file.fileno(), PART_SIZE, start)
             part = Digest(digest.algorithm, hash_buffer(digest.algorithm, data))
-            found = zone.status(part.path)
-            if found is None or found.size != len(data):
-                zone.create(part.path, data, durable=True)
+            put_unless_there(zone, part.path, data)
             add(len(data))
             return Part(start, start + len(data), part)
 
@@ -111,7 +124,7 @@ def _send_parts(zone: Backend, digest: Digest, path: str, size: int) -> None:
     listed = Manifest(size, digest, parts).to_bytes()
     if digest.algorithm == "sha1":  # as published: a manifest is a file, too
         send_bytes(zone, Digest("sha1", hash_buffer("sha1", listed)), listed)
-    zone.create(manifest_name(digest), listed, durable=True)
+    put(zone, manifest_name(digest), listed)
 
 
 def fetch(zone: Backend, digest: Digest, local: LocalBackend) -> None:
@@ -135,6 +148,20 @@ def fetch(zone: Backend, digest: Digest, local: LocalBackend) -> None:
     return None
 
 
+def load(zone: Backend, digest: Digest) -> bytes:
+    """The bytes of a blob that a zone has, whole or in parts, checked. NotFound, DigestMismatch."""
+    try:
+        data = zone.read(digest.path)
+    except NotFound:
+        if zone.part_size is None:
+            raise
+        parts = manifest_of_blob(zone, digest).parts
+        data = b"".join(zone.read(part.digest.path) for part in parts)
+    if hash_buffer(digest.algorithm, data) != digest.hex:
+        raise DigestMismatch(f"{digest} is damaged in the zone at {zone.url}")
+    return data
+
+
 def manifest_of_blob(zone: Backend, digest: Digest) -> Manifest:
     """The manifest of a blob that a zone has in parts. NotFound, DigestMismatch, StoreUnavailable."""
     name = manifest_name(digest)
@@ -155,8 +182,7 @@ def _fetch_parts(zone: Backend, manifest: Manifest, local: LocalBackend) -> None
     with _partial(manifest.digest, manifest.size, local) as partial:
         if partial.is_done(manifest.digest):
             return
-        _complete(zone, manifest, partial)
-        if not partial.is_whole(manifest.digest):
+        if not _complete(zone, manifest, partial):
             raise _damaged(
                 zone, manifest_name(manifest.digest), f"the manifest of {manifest.digest} is wrong"
             )
@@ -171,29 +197,46 @@ def _fetch_ranges(zone: Backend, digest: Digest, size: int, local: LocalBackend)
     ):
         if partial.is_done(digest):
             return
+        hasher = new_hasher(digest.algorithm)
         for start in range(0, size, PART_SIZE):
-            partial.write(start, zone.read(digest.path, start, start + PART_SIZE))
-            add(PART_SIZE)
-        if not partial.is_whole(digest):
+            data = zone.read(digest.path, start, start + PART_SIZE)
+            hasher.update(data)
+            partial.write(start, data)
+            add(len(data))
+        if hasher.hexdigest() != digest.hex:
             raise _damaged(zone, digest.path, f"{digest} is damaged")
         partial.commit(digest)
 
 
-def _complete(zone: Backend, manifest: Manifest, partial: _Partial) -> None:
-    """Fetch the parts that a partial file lacks."""
+def _complete(zone: Backend, manifest: Manifest, partial: _Partial) -> bool:
+    """Fetch the parts that a partial file lacks; whether the whole is what it should be.
+
+    The whole is hashed in order, while later parts are on their way.
+    """
     whole, all_missing = manifest.digest, partial.new
+    hasher = new_hasher(whole.algorithm)
+
+    def fetch_part(part: Part) -> bytes:
+        data = b"" if all_missing else partial.read(part)
+        if _fits(part, data):
+            return data
+        data = zone.read(part.digest.path)
+        if not _fits(part, data):
+            raise _damaged(zone, part.digest.path, f"a part of {whole} is damaged")
+        partial.write(part.start, data)
+        return data
+
     with progress_bar(f"pull {whole.hex[:10]}", manifest.size) as add:
+        for data in _at_once(fetch_part, manifest.parts):
+            hasher.update(data)
+            add(len(data))
+    return hasher.hexdigest() == whole.hex
 
-        def fetch_part(part: Part) -> None:
-            if all_missing or not partial.holds(part):
-                data = zone.read(part.digest.path)
-                if hash_buffer(part.digest.algorithm, data) != part.digest.hex:
-                    raise _damaged(zone, part.digest.path, f"a part of {whole} is damaged")
-                partial.write(part.start, data)
-            add(part.end - part.start)
 
-        for _ in _at_once(fetch_part, manifest.parts):
-            pass
+def _fits(part: Part, data: bytes) -> bool:
+    return len(data) == part.end - part.start and (
+        hash_buffer(part.digest.algorithm, data) == part.digest.hex
+    )
 
 
 class _Partial:
@@ -207,21 +250,15 @@ class _Partial:
         self.new = os.fstat(fd).st_size != size
         os.ftruncate(fd, size)
 
-    def holds(self, part: Part) -> bool:
-        data = os.pread(self.fd, part.end - part.start, part.start)
-        return hash_buffer(part.digest.algorithm, data) == part.digest.hex
+    def read(self, part: Part) -> bytes:
+        """What is there of a part."""
+        return os.pread(self.fd, part.end - part.start, part.start)
 
     def write(self, start: int, data: bytes) -> None:
         view = memoryview(data)
         while view:
             written = os.pwrite(self.fd, view, start)
             start, view = start + written, view[written:]
-
-    def is_whole(self, digest: Digest) -> bool:
-        hasher = new_hasher(digest.algorithm)
-        for start in range(0, self._size, PART_SIZE):
-            hasher.update(os.pread(self.fd, PART_SIZE, start))
-        return hasher.hexdigest() == digest.hex
 
     def is_done(self, digest: Digest) -> bool:
         """Whether another process brought it while we waited; then this file is not needed."""
@@ -275,8 +312,14 @@ def _locked(path: str) -> int:
 def _at_once(work: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
     """What a function makes of each item, in order, several at a time; stops at the first error."""
     with ThreadPoolExecutor(STREAMS, thread_name_prefix="kachery-transfer") as pool:
+        ahead: deque[Future[T]] = deque()  # few: what they return is in memory
         try:
-            yield from pool.map(work, items)
+            for item in items:
+                ahead.append(pool.submit(work, item))
+                if len(ahead) > STREAMS:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

@@ -68,7 +68,7 @@ class Verification:
     ) -> None:
         self._backend = backend
         self._check_entry = check_entry
-        position, self.before = ("", Verified()) if afresh else _noted(backend)
+        position, self.before = ("", Verified()) if afresh else noted(backend, STATE_FILE)
         folders = (*HEX_LENGTH, *_ENTRIES)
         files = (file for folder in folders for file in files_below(backend, folder))
         self._left = sorted(file for file in files if file.name > position)
@@ -153,10 +153,10 @@ def _batches(files: Sequence[File]) -> Iterator[Sequence[File]]:
         yield files[start : start + _BATCH]
 
 
-def _noted(backend: LocalBackend) -> tuple[str, Verified]:
-    """How far an interrupted run was, and what it had found."""
+def noted(backend: LocalBackend, name: str) -> tuple[str, Verified]:
+    """How far an interrupted run was, and what it had found; `name`: of the file that tells it."""
     try:
-        state: dict[str, Any] = json.loads(backend.read(STATE_FILE))
+        state: dict[str, Any] = json.loads(backend.read(name))
         damaged = tuple(Damage(*map(str, one)) for one in state["damaged"])
         counts = int(state["files"]), int(state["bytes"]), float(state["seconds"])
         return str(state["position"]), Verified(*counts, damaged)

@@ -7,15 +7,25 @@ have got waits in the outbox (see outbox.py), and the zone is asked again after 
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 
 from .backend import Backend
-from .errors import NotFound, StoreTooNew, StoreUnavailable, ZoneWarning
+from .errors import (
+    ConfigError,
+    DigestMismatch,
+    NotFound,
+    StoreTooNew,
+    StoreUnavailable,
+    ZoneWarning,
+)
 from .local_backend import LAYOUT_FILE, LAYOUT_VERSION
 from .saying import warn
 
 _ASK_AGAIN_AFTER = 30.0  # seconds
+_MOST_LAYOUT = 65_536  # bytes
+_NAME = re.compile("[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}")
 
 
 class Zone:
@@ -68,21 +78,29 @@ class Zone:
         if self._known_layout:
             return
         try:
-            version = json.loads(self.backend.read(LAYOUT_FILE))["layout"]
+            version = json.loads(self.backend.read(LAYOUT_FILE, 0, _MOST_LAYOUT))["layout"]
         except NotFound:
             if not writing:
                 return
             text = json.dumps({"kachery": "store", "layout": LAYOUT_VERSION}) + "\n"
             self.backend.create(LAYOUT_FILE, text.encode(), durable=True)
             version = LAYOUT_VERSION
-        except (ValueError, KeyError, TypeError, RecursionError):
+        except (ValueError, KeyError, TypeError, RecursionError, DigestMismatch):
             raise StoreUnavailable(
                 f"{LAYOUT_FILE} of zone {self.name} ({self.backend.url}) is damaged: it should read"
                 f' {{"kachery": "store", "layout": {LAYOUT_VERSION}}}'
             ) from None
         if not isinstance(version, int) or version > LAYOUT_VERSION:
             raise StoreTooNew(
-                f"zone {self.name} ({self.backend.url}) has layout {version}, and this kachery knows"
-                f" layouts up to {LAYOUT_VERSION}: upgrade kachery, or use another zone"
+                f"zone {self.name} ({self.backend.url}) has layout {repr(version)[:80]}, and this"
+                f" kachery knows layouts up to {LAYOUT_VERSION}: upgrade kachery, or use another zone"
             )
         self._known_layout = True
+
+
+def check_name(name: str) -> None:
+    """Refuse with ConfigError what cannot name a zone; the outbox has a folder of that name."""
+    if not _NAME.fullmatch(name):
+        raise ConfigError(
+            f"{name[:80]!r} is no name for a zone: use up to 64 letters, digits, and - _ ."
+        )

@@ -19,16 +19,17 @@ from typing import Any, NamedTuple
 
 from .amounts import parse_span
 from .config import read_table
-from .errors import BadAmount, ConfigError, ZoneWarning
-from .remote import open_backend
+from .errors import BadAmount, BadURI, ConfigError, ZoneWarning
+from .remote import check_url, open_backend
 from .saying import warn
-from .zone import Zone
+from .zone import Zone, check_name
 
 NO_ZONE = "default"  # with nothing configured, the local store alone
 SHARED_FOLDER = "shared"  # the zone that KACHERY_MULTI_USER makes of KACHERY_DIR
 
 _SCRATCH_EXPIRES = 30 * 86_400.0
 _TEXTS = ("url", "endpoint_url", "region", "profile", "expires")
+_URLS = ("url", "endpoint_url")
 _SWITCHES = ("anon", "read_only")
 _OPTIONS = ("anon", "endpoint_url", "profile", "region")
 _CREDENTIALS = ("key", "secret", "token", "access_key_id", "secret_access_key", "password")
@@ -47,8 +48,13 @@ class ZoneSettings(NamedTuple):
     expires: float | None = None
 
     def open(self) -> Zone:
-        """The zone; nothing is asked of a bucket yet. Raises as `remote.open_backend` does."""
+        """The zone; nothing is asked of a bucket yet.
+
+        Raises as `remote.open_backend` does, ConfigError for its name.
+        """
+        check_name(self.name)
         options = dict(self.options)
+        check_url(options.get("endpoint_url", ""))
         region = options.pop("region", None)
         if region is not None:
             options["client_kwargs"] = {"region_name": region}
@@ -86,6 +92,7 @@ def zone_named(name: str, root: str) -> ZoneSettings | None:
         return zones[name]
     if name == NO_ZONE:
         return None
+    check_name(name)
     known = ", ".join(sorted(zones)) or "none"
     raise ConfigError(
         f"no zone {name!r} is configured (known: {known}). Add a table [zones.{name}] with its url to"
@@ -133,6 +140,7 @@ def _shared_folder() -> str | None:
 def _settings(path: str, name: str, table: Any) -> ZoneSettings:
     if not isinstance(table, dict):
         raise ConfigError(f"{path}: zones.{name} is a table, written [zones.{name}]")
+    check_name(name)
     for key, value in table.items():
         _check(f"{path}: zones.{name}.{key}", key, value)
     if "url" not in table:
@@ -153,7 +161,12 @@ def _check(place: str, key: str, value: Any) -> None:
             " environment variables of the service (AWS_ACCESS_KEY_ID and the like)"
         )
     if key in _TEXTS and not isinstance(value, str):
-        raise ConfigError(f"{place} is text, not {value!r}")
+        raise ConfigError(f"{place} is text, not {type(value).__name__}")
+    if key in _URLS:
+        try:
+            check_url(value)
+        except BadURI as error:
+            raise ConfigError(f"{place}: {error}") from None
     if key in _SWITCHES and not isinstance(value, bool):
         raise ConfigError(f"{place} is true or false, not {value!r}")
     if key not in (*_TEXTS, *_SWITCHES):

@@ -6,8 +6,10 @@ verified and kept locally.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from . import transfer
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 T = TypeVar("T")
+
+_MOST_REF = 32_000_000  # bytes; small results are in records, large ones are blobs
 
 
 # What is said against taking something from a zone: (folder, name, bytes) -> a reason, or None.
@@ -49,6 +53,7 @@ class Uplink:
         self.objection = objection
         self._local = local
         self._sending = threading.Lock()
+        self._process = os.getpid()
         self._has_answered = False
 
     def send(self, item: Item, sending: Callable[[], T], *, durable: bool) -> T | None:
@@ -94,7 +99,7 @@ class Uplink:
         `progress` is told the number of things that were sent.
         """
         failed = []
-        with self._sending:
+        with self._one_at_a_time():
             self.zone.prepare(writing=True)
             for item in self.outbox.items():
                 try:
@@ -119,7 +124,7 @@ class Uplink:
         data = self._local.read(name)
         if self.zone.backend.create(name, data, durable=True) or item.kind != "jobs":
             return
-        first = self.zone.backend.read(name)
+        first = self.zone.backend.read(name, 0, _MOST_REF)
         if first == data or self.objection(item.kind, item.name, first) is not None:
             return
         second = f"{item.name}-{hash_buffer('blake3', data)[:16]}"
@@ -137,8 +142,14 @@ class Uplink:
         first, self._has_answered = not self._has_answered, True
         if not (self.zone.is_back() or first) or self.zone.read_only:
             return
-        if not self.outbox.is_empty() and not self._sending.locked():
+        if not self.outbox.is_empty() and not self._one_at_a_time().locked():
             threading.Thread(target=self._push_quietly, name="kachery-push", daemon=True).start()
+
+    def _one_at_a_time(self) -> threading.Lock:
+        """The lock of those who send what waits; a child does not wait for a thread of its parent."""
+        if self._process != os.getpid():
+            self._sending, self._process = threading.Lock(), os.getpid()
+        return self._sending
 
     def _push_quietly(self) -> None:
         try:
@@ -229,6 +240,7 @@ class ZonedRefs(Refs):
     def __init__(self, backend: LocalBackend, folder: str, uplink: Uplink) -> None:
         super().__init__(backend, folder)
         self._local = Refs(backend, folder)
+        self._spurned: set[str] = set()  # what the zone has under these names is of no use
         self._uplink = uplink
         self._zone = uplink.zone.backend
 
@@ -245,8 +257,16 @@ class ZonedRefs(Refs):
     def _of_zone(self, name: str) -> bytes:
         """What the zone has, if nothing is said against it. NotFound otherwise."""
         path = ref_name(self._folder, name)
-        data = self._zone.read(path)
-        objection = self._uplink.objection(self._folder, name, data)
+        if name in self._spurned:
+            raise NotFound(f"{path} of zone {self._uplink.zone.name} is of no use")
+        try:
+            data = self._zone.read(path, 0, _MOST_REF + 1)
+            objection = self._uplink.objection(self._folder, name, data)
+        except DigestMismatch as error:
+            objection = str(error)
+        else:
+            if len(data) > _MOST_REF:
+                objection = f"it has more than {_MOST_REF} bytes"
         if objection is not None:
             what = f"{path} of zone {self._uplink.zone.name} is not used: {objection}"
             warn(ZoneWarning(what))
@@ -277,14 +297,36 @@ class ZonedRefs(Refs):
             except (NotFound, StoreUnavailable):  # it has gone again, or is nothing for us
                 return self._local.create(name, data)
             return False
-        return self._local.create(name, data)
+        try:
+            return self._local.create(name, data)
+        except StoreUnavailable:
+            with suppress(StoreUnavailable):  # what is not acknowledged does not wait either
+                if first is None and not self._local.has(name):
+                    self._uplink.outbox.remove(Item(self._folder, name))
+            raise
 
     def set_aside(self, name: str, why: str = "is damaged") -> None:
-        """Move what is here to quarantine, and say so; if nothing is, what the zone has."""
-        if self._local.has(name):
+        """Move what is here to quarantine, and say so; and what the zone has, if that is the same.
+
+        What cannot be moved away there is not taken from there any more by this process.
+        """
+        here = None
+        with suppress(NotFound):
+            here = self._local.read(name)
             self._local.set_aside(name, why)
-        elif not self._uplink.zone.is_away:
-            self._zone.quarantine(ref_name(self._folder, name))
+        zone = self._uplink.zone
+        if zone.is_away:
+            return
+        path = ref_name(self._folder, name)
+        try:
+            if here is None or self._zone.read(path, 0, _MOST_REF) == here:
+                self._spurned.add(name)
+                if not zone.read_only and self._zone.quarantine(path) is not None:
+                    self._spurned.discard(name)
+        except (NotFound, DigestMismatch):
+            return
+        except StoreUnavailable as error:
+            warn(ZoneWarning(f"{path} of zone {zone.name} {why}, and stays there: {error}"))
 
     def remove(self, name: str) -> bool:
         """Forget a name here and in the zone. Raises StoreUnavailable when the zone does not let us."""

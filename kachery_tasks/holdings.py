@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from kachery_store import Digest, Store, StoreTooNew
+from kachery_store.backend import Backend
 from kachery_store.digest import hash_buffer, make_digest
-from kachery_store.errors import BadURI
+from kachery_store.errors import BadURI, DigestMismatch, NotFound
 from kachery_store.inventory import Held, HeldBy, read_quietly
+from kachery_store.transfer import load
 
 from .code import Description
 from .errors import CannotDecode
@@ -18,11 +20,23 @@ from .values.blob_walk import blobs_in
 _FILE_URI = re.compile(rb"(sha1|sha256|blake3)://([0-9a-f]{40,64})")
 
 
+# What a store has of the encoding with an address, checked; None when it is lost or damaged.
+EncodingOf = Callable[[Digest], bytes | None]
+
+
 def holdings(store: Store) -> HeldBy:
     """What tells, for a job id and the bytes of its record, what the record holds in a store."""
+    return _holdings(lambda address: _stored_encoding(store, address))
 
+
+def zone_holdings(zone: Backend) -> HeldBy:
+    """The same for a zone; StoreUnavailable when that cannot be read."""
+    return _holdings(lambda address: _encoding_in_zone(zone, address))
+
+
+def _holdings(encoding_of: EncodingOf) -> HeldBy:
     def held_by(job_id: str, data: bytes) -> Held:
-        return _held(store, Record.from_bytes(data, job_id))
+        return _held(encoding_of, Record.from_bytes(data, job_id))
 
     return held_by
 
@@ -43,13 +57,13 @@ def check_entry(name: str, data: bytes) -> None:
         return
 
 
-def _held(store: Store, record: Record) -> Held:
+def _held(encoding_of: EncodingOf, record: Record) -> Held:
     result = record.result
     address = Digest("blake3", result.address.hex())
     blobs = [(_blake3(digest), size) for *_, digest, size in result.pickles]
     encoding = result.inline
     if encoding is None:
-        encoding = _stored_encoding(store, address)
+        encoding = encoding_of(address)
         blobs.append((address, -1 if encoding is None else len(encoding)))
     named: list[tuple[bytes, int]] = []
     try:
@@ -83,6 +97,13 @@ def _stored_encoding(store: Store, address: Digest) -> bytes | None:
     except OSError:
         pass
     return None
+
+
+def _encoding_in_zone(zone: Backend, address: Digest) -> bytes | None:
+    try:
+        return load(zone, address)
+    except (NotFound, DigestMismatch):
+        return None
 
 
 def _files_named_in(texts: Iterable[bytes]) -> list[Digest]:

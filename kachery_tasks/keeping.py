@@ -20,6 +20,7 @@ from kachery_store.pins import Pin
 from kachery_store.removal import GRACE, Policy
 from kachery_store.repair import Repaired
 from kachery_store.repair import repair as repair_store
+from kachery_store.transfer import fetch as fetch_blob
 from kachery_store.verify import Verification
 
 from .holdings import check_entry, holdings
@@ -97,11 +98,21 @@ def gc(
 def repair(*, fetch: Callable[[Digest], None] | None = None, discard: bool = False) -> Repaired:
     """Forget what is damaged in the store in force, or fetch it again; returns what was lost.
 
-    `fetch` brings a blob into the store from elsewhere, or raises a KacheryError. `discard`: also the
-    damaged bytes of files that cannot be had again.
+    `fetch` brings a blob into the store from elsewhere, or raises a KacheryError; by default from the
+    zone in force, if there is one. `discard`: also the damaged bytes of files that cannot be had again.
     """
     store = current().store
-    return repair_store(store.backend, holdings(store), fetch=fetch, discard=discard)
+    return repair_store(
+        store.backend, holdings(store), fetch=fetch or _fetch_from_zone(store), discard=discard
+    )
+
+
+def _fetch_from_zone(store: Store) -> Callable[[Digest], None] | None:
+    uplink = store.uplink
+    if uplink is None:
+        return None
+    zone = uplink.zone.backend
+    return lambda digest: uplink.fetch(str(digest), lambda: fetch_blob(zone, digest, store.backend))
 
 
 def verification(*, afresh: bool = False) -> Verification:

@@ -1,4 +1,7 @@
-"""A proxy before an S3 server that makes trouble: some answers never come, or come wrong."""
+"""A proxy before an S3 server that makes trouble: some answers never come, or come wrong.
+
+With `share=0` it only listens: `heard` has what was asked.
+"""
 
 import contextlib
 import http.client
@@ -8,6 +11,7 @@ import socket
 import struct
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 FAULTS = ("reset", "stall", "500", "503", "truncated", "lost")
@@ -15,10 +19,21 @@ FAULTS = ("reset", "stall", "500", "503", "truncated", "lost")
 _ERROR = b"<?xml version='1.0'?><Error><Code>%s</Code><Message>by the proxy</Message></Error>"
 
 
+class Heard(NamedTuple):
+    """A request that was answered: its body had `sent` bytes, the answer's `got`."""
+
+    method: str
+    path: str
+    sent: int
+    status: int
+    got: int
+
+
 class FaultProxy:
     """Passes requests on to `upstream`; a `share` of them meets one of the faults.
 
-    `endpoint` is its URL. `met` counts the faults by name.
+    `endpoint` is its URL. `met` counts the faults by name. `heard` has what was passed on and answered;
+    `listener` is told of each before the answer goes back.
     """
 
     def __init__(self, upstream, share, seed=0, faults=FAULTS):
@@ -26,6 +41,8 @@ class FaultProxy:
         self.share = share
         self.faults = faults
         self.met = dict.fromkeys(faults, 0)
+        self.heard = []
+        self.listener = None
         self._random = random.Random(seed)
         self._lock = threading.Lock()
         self._server = ThreadingHTTPServer(
@@ -42,6 +59,12 @@ class FaultProxy:
             name = self._random.choice(self.faults)
             self.met[name] += 1
             return name
+
+    def note(self, heard):
+        with self._lock:
+            self.heard.append(heard)
+            if self.listener is not None:
+                self.listener(heard)
 
     def __enter__(self):
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
@@ -75,6 +98,7 @@ class _Handler(BaseHTTPRequestHandler):
             code = b"InternalError" if fault == "500" else b"SlowDown"
             return self._answer(int(fault), [], _ERROR % code)
         status, headers, data = self._ask(body)
+        self.proxy.note(Heard(self.command, self.path, len(body), status, len(data)))
         if fault == "lost":
             return self._reset()
         return self._answer(status, headers, data, cut=fault == "truncated")

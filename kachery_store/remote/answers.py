@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..errors import KacheryError
+
+_MOST_WORDS = 300  # characters of what a server says, which goes to a person's terminal
+
 
 class Refusal(Exception):
     """The server's answer is no. `status`: HTTP's number; `code`: the name that S3 gives it."""
@@ -45,21 +49,22 @@ _ON_THE_WAY = frozenset(
 
 
 def classified(error: BaseException) -> Exception:
-    """A Refusal or a Temporary for what s3fs raised; anything else is given back as it is."""
+    """A Refusal or a Temporary for what s3fs raised; kachery's own errors are given back."""
     if isinstance(error, Temporary | Refusal):
         return error
     response: dict[str, Any] = _response(error)
     if response:
         return _of_answer(response)
-    told = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    told = _clean(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
     names = {base.__name__ for base in type(error).__mro__}
     if names & _NOBODY_THERE:
         return Unreachable(told)
     if isinstance(error, OSError | EOFError) or names & _ON_THE_WAY:
         return Temporary(told)
-    if type(error).__module__.startswith("botocore."):
-        return Refusal(0, type(error).__name__, str(error))
-    return error if isinstance(error, Exception) else Refusal(0, type(error).__name__, str(error))
+    if isinstance(error, KacheryError):
+        return error
+    # Of botocore; or an answer so strange that somebody stumbled over it.
+    return Refusal(0, type(error).__name__, _clean(str(error)))
 
 
 def advice_of(refusal: Refusal, bucket: str) -> str:
@@ -86,8 +91,14 @@ def _response(error: BaseException | None) -> dict[str, Any]:
 
 def _of_answer(response: dict[str, Any]) -> Exception:
     status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    code = str(response.get("Error", {}).get("Code", status))
-    message = str(response.get("Error", {}).get("Message", ""))
+    code = _clean(str(response.get("Error", {}).get("Code", status)))
+    message = _clean(str(response.get("Error", {}).get("Message", "")))
     if status >= 500 or status == 429 or code in _ASK_AGAIN:
         return Temporary(f"{code}: {message}")
     return Refusal(status, code, message)
+
+
+def _clean(words: str) -> str:
+    """Words of a server, in which a terminal finds no commands."""
+    kept = "".join(c if c.isprintable() else " " for c in words[:_MOST_WORDS])
+    return kept + "..." if len(words) > _MOST_WORDS else kept

@@ -21,6 +21,15 @@ _VERIFIED = ("memory",)
 _lock = threading.Lock()  # one for all: what memory:// holds is shared by the whole process
 
 
+def _unlock_after_fork() -> None:
+    # Whoever held it in the parent is not in the child.
+    global _lock
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_unlock_after_fork)
+
+
 class FsspecBackend:
     """The files below a URL of fsspec. `part_size`: what is larger travels in parts."""
 

@@ -11,6 +11,7 @@ import base64
 import hashlib
 import os
 import random
+import re
 import time
 from collections.abc import Callable, Iterator
 from functools import cached_property
@@ -18,7 +19,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from ..backend import Capabilities, Status
-from ..errors import BadURI, NotFound, StoreUnavailable, Unsupported
+from ..errors import BadURI, DigestMismatch, NotFound, StoreUnavailable, Unsupported
 from .answers import Refusal, Temporary, advice_of, classified
 
 if TYPE_CHECKING:
@@ -30,6 +31,10 @@ _GIVE_UP_AFTER = 90  # seconds, whatever the number of attempts
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 5.0
 _WRITER = "kachery-writer"  # metadata that tells one PUT from another
+_LARGEST = 64_000_000  # bytes; nothing that kachery puts under one name is larger
+_PIECE = 1 << 20
+_MOST_PREFIX = 800  # bytes; S3's names have 1,024 at most
+_BUCKET = re.compile(r"(?!.*\.\.)[A-Za-z0-9._-]{1,255}|arn:[A-Za-z0-9:._-]{1,500}")
 
 
 class S3Backend:
@@ -41,6 +46,10 @@ class S3Backend:
         bucket, _, prefix = url.partition("://")[2].rstrip("/").partition("/")
         if not bucket:
             raise BadURI(f"{url!r} names no bucket; the form is s3://bucket/prefix")
+        if not _BUCKET.fullmatch(bucket):
+            raise BadURI(f"{bucket[:80]!r} cannot be the name of a bucket")
+        if len(prefix.encode()) > _MOST_PREFIX:
+            raise BadURI(f"a prefix in a bucket has at most {_MOST_PREFIX} bytes here")
         self.url = f"s3://{bucket}/{prefix}".rstrip("/")
         self._bucket = bucket
         self._prefix = f"{prefix}/" if prefix else ""
@@ -63,13 +72,18 @@ class S3Backend:
         return Capabilities(create=exclusive, swap=swaps, checksum=checks, presign=True)
 
     def read(self, name: str, start: int = 0, end: int | None = None) -> bytes:
-        """The bytes under a name, from `start` up to `end`; NotFound when there is nothing."""
+        """The bytes under a name, from `start` up to `end`; NotFound when there is nothing.
+
+        DigestMismatch when more bytes come than were asked for, or than anything has that kachery
+        stores: what a bucket answers may be anybody's, and must not fill the memory.
+        """
         if end is not None and end <= start:
             return b""
+        most = _LARGEST if end is None else end - start
         whole = start == 0 and end is None
         given = {} if whole else {"Range": f"bytes={start}-{'' if end is None else end - 1}"}
         try:
-            found: bytes = self._attempt(lambda: self._get(name, **given))
+            found: bytes = self._attempt(lambda: self._get(name, most, **given))
         except Refusal as refusal:
             if refusal.code in ("InvalidRange", "416"):
                 return b""
@@ -82,7 +96,7 @@ class S3Backend:
             head = self._request("head_object", name)
         except NotFound:
             return None
-        return Status(head["ContentLength"], head["LastModified"].timestamp(), head["ETag"])
+        return self._status(head, "ContentLength")
 
     def create(self, name: str, data: Buffer, *, durable: bool) -> bool:  # noqa: ARG002 - always
         """Store bytes under a name that is free; False when the name is taken."""
@@ -118,11 +132,14 @@ class S3Backend:
         while True:
             page = self._request("list_objects_v2", None, Prefix=prefix, **page)
             for one in page.get("Contents", ()):
-                modified = one["LastModified"].timestamp()
-                yield one["Key"][len(self._prefix) :], Status(one["Size"], modified, one["ETag"])
+                key = str(one.get("Key", ""))
+                if key.startswith(prefix):  # what was not asked for is not ours
+                    yield key[len(self._prefix) :], self._status(one, "Size")
             if not page.get("IsTruncated"):
                 return
-            page = {"ContinuationToken": page["NextContinuationToken"]}
+            given, page = page, {"ContinuationToken": page.get("NextContinuationToken")}
+            if page["ContinuationToken"] in (None, given.get("ContinuationToken")):
+                raise self._strange("a listing that does not go on")
 
     def quarantine(self, name: str) -> str | None:
         """Move what is damaged out of the way; returns where it is now, None if it had gone."""
@@ -142,7 +159,11 @@ class S3Backend:
         try:
             self._request("put_object", name, Body=body, **given)
         except _ConditionFailed:
+            if not condition:
+                raise self._strange("that a condition fails where there was none") from None
             return self._wrote(name, writer)
+        except NotFound:
+            raise self._strange("that what is to be stored is not there") from None
         return True
 
     def _wrote(self, name: str, writer: str) -> bool:
@@ -168,12 +189,24 @@ class S3Backend:
         try:
             answer: dict[str, Any] = self._attempt(lambda: self._call(method, name, **given))
         except Refusal as refusal:
+            if refusal.status == 412 and method == "put_object":
+                raise _ConditionFailed from refusal.__cause__
             raise self._error(name or "", refusal) from refusal.__cause__
         return answer
 
+    def _status(self, told: dict[str, Any], size: str) -> Status:
+        try:
+            return Status(int(told[size]), told["LastModified"].timestamp(), str(told["ETag"]))
+        except (KeyError, ValueError, TypeError, AttributeError):
+            raise self._strange("without a size, a time or an ETag") from None
+
+    def _strange(self, what: str) -> StoreUnavailable:
+        return StoreUnavailable(
+            f"the store at {self.url} answers what S3 does not: {what}. Check the zone's endpoint_url",
+            place=self.url,
+        )
+
     def _error(self, name: str, refusal: Refusal) -> Exception:
-        if refusal.status == 412:
-            return _ConditionFailed()
         if refusal.status == 404 and refusal.code != "NoSuchBucket":
             return NotFound(f"{name} is not in the store at {self.url}")
         return StoreUnavailable(
@@ -208,18 +241,26 @@ class S3Backend:
             given["Key"] = self._prefix + name
         return self._sync("_call_s3", method, Bucket=self._bucket, **given)
 
-    def _get(self, name: str, **given: Any) -> bytes:
+    def _get(self, name: str, most: int, **given: Any) -> bytes:
         from fsspec.asyn import sync
 
         async def body() -> bytes:
             answer = await self._file_system()._call_s3(  # noqa: SLF001 - as s3fs's own call_s3
                 "get_object", Bucket=self._bucket, Key=self._prefix + name, **given
             )
+            pieces, size = [], 0
             async with answer["Body"] as stream:
-                data: bytes = await stream.read()
-            if len(data) != answer["ContentLength"]:
-                raise Temporary(f"{len(data)} of {answer['ContentLength']} bytes came")
-            return data
+                while piece := await stream.read(_PIECE):
+                    pieces.append(piece)
+                    size += len(piece)
+                    if size > most:
+                        raise DigestMismatch(
+                            f"{name} in the store at {self.url} is not what was stored there: it has"
+                            f" more than {most} bytes"
+                        )
+            if size != answer.get("ContentLength", size):
+                raise Temporary(f"{size} of {answer['ContentLength']} bytes came")
+            return b"".join(pieces)
 
         found: bytes = sync(self._file_system().loop, body, timeout=_GIVE_UP_AFTER)
         return found
@@ -248,14 +289,17 @@ def _opened(options: dict[str, Any]) -> Any:
         raise Unsupported(
             "zones at s3:// need the package s3fs: pip install 'kachery[s3]'"
         ) from error
-    timeouts = {
+    from .bounded import bounded_session
+
+    config = {
         "connect_timeout": _CONNECT_SECONDS,
         "read_timeout": _READ_SECONDS,
         "retries": {"total_max_attempts": 1},
         "max_pool_connections": 32,
+        **bounded_session(),
     }
     fs = s3fs.S3FileSystem(
-        config_kwargs=timeouts, skip_instance_cache=True, use_listings_cache=False, **options
+        config_kwargs=config, skip_instance_cache=True, use_listings_cache=False, **options
     )
     fs.retries = 1
     return fs
