@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from io import FileIO
+from itertools import cycle
 from typing import TYPE_CHECKING
 
-from .digest import Digest, hash_buffer, new_hasher
+from .digest import Digest, hash_buffer
 from .errors import DamagedWarning, DigestMismatch, NotFound
+from .hashed_aside import HashedAside
 from .local_backend import LocalBackend
 from .saying import warn
 from .sweep import refresh
@@ -65,14 +67,17 @@ class Blobs:
         self, source: str, algorithm: str, progress: Callable[[int], object]
     ) -> tuple[Digest, int]:
         size = 0
-        hasher = new_hasher(algorithm)
-        with open(source, "rb", buffering=0) as file, self._backend.temporary() as temporary:
-            while piece := _read_source(file):
-                hasher.update(piece)
+        with (
+            open(source, "rb", buffering=0) as file,
+            self._backend.temporary() as temporary,
+            HashedAside(algorithm) as hashed,
+        ):
+            for piece in _pieces(file):
+                hashed.update(piece)
                 temporary.write(piece)
                 size += len(piece)
                 progress(len(piece))
-            digest = Digest(algorithm, hasher.hexdigest())
+            digest = hashed.digest()
             for _ in range(_ATTEMPTS):
                 if self._is_kept(digest):
                     self._backend.sync(digest.path)
@@ -146,12 +151,19 @@ class _SourceError(Exception):
         self.reason = reason
 
 
-def _read_source(file: FileIO) -> bytes:
-    try:
-        return file.read(_PIECE)
-    except OSError as error:
-        error.filename = file.name
-        raise _SourceError(error) from error
+def _pieces(file: FileIO) -> Iterator[memoryview]:
+    """The pieces of a user's file, by turns in two buffers: one may be hashed while one is filled."""
+    size = min(_PIECE, os.fstat(file.fileno()).st_size + 1)
+    buffers = [memoryview(bytearray(size)) for _ in range(2)]
+    for buffer in cycle(buffers):
+        try:
+            filled = file.readinto(buffer)
+        except OSError as error:
+            error.filename = file.name
+            raise _SourceError(error) from error
+        if not filled:
+            return
+        yield buffer[:filled]
 
 
 def _damaged(backend: LocalBackend, digest: Digest, seen: os.stat_result | None) -> str:

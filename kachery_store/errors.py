@@ -2,6 +2,7 @@
 
 KacheryError
 ├── NotFound (LookupError)         nothing is stored under that name
+│   └── OutOfReach                 it is not here, and the zone that may have it cannot be asked now
 ├── DigestMismatch                 the bytes there are not the bytes that were stored
 ├── BadURI (ValueError)            that text names nothing that can be stored or loaded
 ├── BadAmount (ValueError)         that is no size, or no span of time
@@ -33,6 +34,10 @@ class KacheryError(Exception):
 
 class NotFound(KacheryError, LookupError):
     """Nothing is stored under that name."""
+
+
+class OutOfReach(NotFound):
+    """It is not in the local store, and the zone, which may have it, cannot be reached now."""
 
 
 class DigestMismatch(KacheryError):
@@ -122,6 +127,7 @@ _WHAT_NEXT = {
     errno.EROFS: "It is mounted read-only: point KACHERY_DIR at a folder you can write to.",
     errno.EMFILE: "This process has too many open files: close some, or raise `ulimit -n`.",
     errno.ENFILE: "This machine has too many open files: close some programs.",
+    errno.ENOTSUP: "Its file system has no hard links: point KACHERY_DIR at one that has.",
     errno.ENOTDIR: "A file stands where a folder should be: point KACHERY_DIR elsewhere.",
 }
 

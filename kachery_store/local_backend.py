@@ -34,6 +34,7 @@ LAYOUT_FILE = "layout.json"
 
 _PIECE = 16_384
 _SHARED_FOLDER = 0o2775
+_BOTH_NAMES = 2  # the temporary one and the other
 _READING = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # the last for a pipe in the way
 _READ_ONLY = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
 
@@ -329,13 +330,14 @@ class TemporaryFile:
         try:
             os.link(self._path, target)
         except FileExistsError:
-            return False
+            # Over NFS the answer to a link that was made may be lost, and it is made again.
+            return os.fstat(self._fd).st_nlink == _BOTH_NAMES
         except FileNotFoundError:
             self._backend.make_folder(os.path.dirname(target))
             with suppress(FileExistsError):
                 os.link(self._path, target)
                 return True
-            return False
+            return os.fstat(self._fd).st_nlink == _BOTH_NAMES
         return True
 
     def discard(self) -> None:

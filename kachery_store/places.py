@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Protocol
 
 from .digest import Digest, new_hasher
-from .errors import DigestMismatch, NotFound
+from .errors import DigestMismatch, NotFound, OutOfReach
 from .local_backend import LocalBackend
 from .manifest import Manifest
 from .own_files import OwnFiles
@@ -199,6 +199,8 @@ def _advice() -> Iterator[None]:
     try:
         yield
     except NotFound as error:
+        if isinstance(error, OutOfReach):
+            raise
         raise NotFound(f"{error}: {_WHAT_NEXT}") from None
 
 

@@ -13,7 +13,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from .backend import Backend
@@ -104,24 +104,26 @@ def _copy(zone: LocalBackend, digest: Digest, path: str, size: int) -> None:
 
 
 def _send_parts(zone: Backend, digest: Digest, path: str, size: int) -> None:
-    before = os.stat(path)
+    whole = new_hasher(digest.algorithm)
+    parts = []
     with (
         open(path, "rb", buffering=0) as file,
         progress_bar(f"push {digest.hex[:10]}", size) as add,
     ):
 
-        def send_part(start: int) -> Part:
+        def send_part(start: int) -> tuple[Part, bytes]:
             data = os.pread(file.fileno(), PART_SIZE, start)
             part = Digest(digest.algorithm, hash_buffer(digest.algorithm, data))
             put_unless_there(zone, part.path, data)
-            add(len(data))
-            return Part(start, start + len(data), part)
+            return Part(start, start + len(data), part), data
 
-        parts = tuple(_at_once(send_part, range(0, size, PART_SIZE)))
-        after = os.fstat(file.fileno())
-    if (before.st_ino, before.st_mtime_ns) != (after.st_ino, after.st_mtime_ns):
+        for part, data in _at_once(send_part, range(0, size, PART_SIZE)):
+            whole.update(data)
+            parts.append(part)
+            add(len(data))
+    if whole.hexdigest() != digest.hex:
         raise DigestMismatch(f"{digest} changed while it was sent to {zone.url}")
-    listed = Manifest(size, digest, parts).to_bytes()
+    listed = Manifest(size, digest, tuple(parts)).to_bytes()
     if digest.algorithm == "sha1":  # as published: a manifest is a file, too
         send_bytes(zone, Digest("sha1", hash_buffer("sha1", listed)), listed)
     put(zone, manifest_name(digest), listed)
@@ -137,14 +139,23 @@ def fetch(zone: Backend, digest: Digest, local: LocalBackend) -> None:
     if found is not None and found.size > PART_SIZE:
         return _fetch_ranges(zone, digest, found.size, local)
     try:
-        data = zone.read(digest.path)
+        data = _read_checked(zone, digest)
     except NotFound:
         if zone.part_size is None:
             raise
         return _fetch_parts(zone, manifest_of_blob(zone, digest), local)
-    if hash_buffer(digest.algorithm, data) != digest.hex:
+    if data is None:
         raise _damaged(zone, digest.path, f"{digest} is damaged")
     local.create(digest.path, data, durable=False)
+    return None
+
+
+def _read_checked(zone: Backend, digest: Digest) -> bytes | None:
+    """The bytes of a blob that a zone keeps as one; None if they are damaged there, not on the way."""
+    for _ in range(2):
+        data = zone.read(digest.path)
+        if hash_buffer(digest.algorithm, data) == digest.hex:
+            return data
     return None
 
 
@@ -220,17 +231,28 @@ def _complete(zone: Backend, manifest: Manifest, partial: _Partial) -> bool:
         data = b"" if all_missing else partial.read(part)
         if _fits(part, data):
             return data
-        data = zone.read(part.digest.path)
-        if not _fits(part, data):
-            raise _damaged(zone, part.digest.path, f"a part of {whole} is damaged")
-        partial.write(part.start, data)
-        return data
+        fetched = _part_of_zone(zone, whole, part)
+        partial.write(part.start, fetched)
+        return fetched
 
     with progress_bar(f"pull {whole.hex[:10]}", manifest.size) as add:
         for data in _at_once(fetch_part, manifest.parts):
             hasher.update(data)
             add(len(data))
     return hasher.hexdigest() == whole.hex
+
+
+def _part_of_zone(zone: Backend, whole: Digest, part: Part) -> bytes:
+    """A part, checked. What is lost or damaged takes the manifest with it, so that it is sent again."""
+    try:
+        data = _read_checked(zone, part.digest)
+    except NotFound:
+        _damaged(zone, manifest_name(whole), f"a part of {whole} is lost")
+        raise
+    if data is None or len(data) != part.end - part.start:
+        _damaged(zone, manifest_name(whole), f"a part of {whole} is damaged")
+        raise _damaged(zone, part.digest.path, f"a part of {whole} is damaged")
+    return data
 
 
 def _fits(part: Part, data: bytes) -> bool:
@@ -304,9 +326,10 @@ def _locked(path: str) -> int:
     while True:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(fd, fcntl.LOCK_EX)
-        if os.fstat(fd).st_nlink:
-            return fd
-        os.close(fd)  # whoever had it has finished it
+        with suppress(FileNotFoundError):
+            if os.stat(path).st_ino == os.fstat(fd).st_ino:
+                return fd
+        os.close(fd)  # whoever had it has finished it: it is a blob by now, or gone
 
 
 def _at_once(work: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:

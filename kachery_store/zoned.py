@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 from . import transfer
 from .blobs import Blobs
 from .digest import Digest, hash_buffer, make_digest
-from .errors import DigestMismatch, NotFound, StoreUnavailable, ZoneWarning
+from .errors import DigestMismatch, NotFound, OutOfReach, StoreUnavailable, ZoneWarning
 from .local_backend import LocalBackend
 from .outbox import Item, Outbox
 from .refs import Refs
@@ -76,15 +76,15 @@ class Uplink:
         return None
 
     def fetch(self, what: str, fetching: Callable[[], T]) -> T:
-        """Ask the zone for something. NotFound also when it cannot be reached, which has been said."""
+        """Ask the zone for something. NotFound; OutOfReach, which was said, when it cannot be asked."""
         if self.zone.is_away:
-            raise NotFound(f"{what} is not here, and zone {self.zone.name} cannot be reached now")
+            raise OutOfReach(f"{what} is not here, and zone {self.zone.name} cannot be reached now")
         try:
             self.zone.prepare(writing=False)
             found = fetching()
         except StoreUnavailable as error:
             self._blame(error)
-            raise NotFound(
+            raise OutOfReach(
                 f"{what} is not here, and zone {self.zone.name} cannot be reached: {error}"
             ) from error
         except NotFound:

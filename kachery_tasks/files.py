@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from kachery_store import Store
-from kachery_store.errors import NotFound, Unsupported, unavailable
+from kachery_store.errors import NotFound, OutOfReach, Unsupported, unavailable
 from kachery_store.files import Files, npy_bytes, pickle_bytes
 from kachery_store.published_json import published_json
 from kachery_store.store import default_root
@@ -338,5 +338,7 @@ def _path_of(filename: str | os.PathLike[str]) -> str:
 def _or_none(load: Callable[[], T]) -> T | None:
     try:
         return load()
+    except OutOfReach:
+        raise  # it may well be somewhere
     except NotFound:
         return None

@@ -283,9 +283,6 @@ def test_a_manifest_with_parts_of_its_own_name_ends(bucket, tmp_path):
         Store(tmp_path / "one", zone.open()).files.load_bytes(str(whole))
 
 
-@pytest.mark.xfail(
-    reason="transfer._locked takes the file that has become the blob for a partial one"
-)
 def test_a_stored_blob_is_not_cut_short_by_who_waited_for_it(tmp_path):
     """Two fetch one blob; the zone tells the second one another size."""
     local = LocalBackend(str(tmp_path / "one"))
@@ -311,9 +308,6 @@ def _waits_for_a_lock():
         return any("->" in line and f" {os.getpid()} " in line for line in locks)
 
 
-@pytest.mark.xfail(
-    reason="transfer.send looks at the manifest only, which names a part that is gone"
-)
 def test_a_part_that_was_damaged_is_stored_again(tmp_path, monkeypatch):
     """As what is kept whole: it was set aside, so whoever has the blob sends it again."""
     monkeypatch.setattr(transfer, "PART_SIZE", 100)
@@ -583,20 +577,7 @@ def test_credentials_are_in_no_error_warning_or_file(tmp_path, store_dir, monkey
         assert b"TOPSECRET" not in path.read_bytes()
 
 
-@pytest.mark.parametrize(
-    "megabytes",
-    [
-        1,
-        pytest.param(
-            21,
-            marks=pytest.mark.xfail(
-                reason="transfer._send_parts takes the renewed time of a blob that another thread"
-                " stores as well for a change of its bytes",
-                raises=DigestMismatch,
-            ),
-        ),
-    ],
-)
+@pytest.mark.parametrize("megabytes", [1, 21])
 def test_eight_threads_use_one_zoned_store(tmp_path, bucket, megabytes):
     """They store and load the same small and large things at once."""
     zone = ZoneSettings("lab", bucket.url, (("endpoint_url", bucket.endpoint),))

@@ -270,9 +270,9 @@ def test_a_file_that_changes_while_it_is_stored(tmp_path, monkeypatch):
     """What is stored is what was hashed, whatever happens to the source meanwhile."""
     path = tmp_path / "growing"
     path.write_bytes(b"a" * (9 << 20))
-    from kachery_store import blobs
+    from kachery_store import hashed_aside
 
-    real = blobs.new_hasher
+    real = hashed_aside.new_hasher
 
     class Meddling:
         def __init__(self, hasher):
@@ -288,7 +288,7 @@ def test_a_file_that_changes_while_it_is_stored(tmp_path, monkeypatch):
             return self.hasher.hexdigest()
 
     with monkeypatch.context() as patch:
-        patch.setattr(blobs, "new_hasher", lambda algorithm: Meddling(real(algorithm)))
+        patch.setattr(hashed_aside, "new_hasher", lambda algorithm: Meddling(real(algorithm)))
         uri = kachery.store_file(path)
     data = kachery.load_bytes(uri)
     assert len(data) == 9 << 20 and data[8 << 20 : (8 << 20) + 100] == b"b" * 100

@@ -184,6 +184,21 @@ def test_when_the_zone_is_back_what_waits_is_sent_by_itself(tmp_path, lab, bucke
     assert again.uplink.outbox.is_empty()
 
 
+def test_a_file_that_may_be_in_the_zone_is_not_said_to_be_nowhere(
+    tmp_path, lab, bucket_or_folder_away, monkeypatch
+):
+    away, back = bucket_or_folder_away
+    uri = Store(tmp_path / "one", lab.open()).files.store_text("in the zone")
+    away()
+    with ka.using(dir=tmp_path / "two"), pytest.warns(ZoneWarning):
+        with pytest.raises(ka.OutOfReach, match="zone lab cannot be reached"):
+            ka.load_text(uri)
+    back()
+    with ka.using(dir=tmp_path / "three"):
+        assert ka.load_text(uri) == "in the zone"
+        assert ka.load_text("sha1://" + "00" * 20) is None
+
+
 def next_settings(lab):
     from kachery_store.zone_settings import zone_in_force
 

@@ -248,22 +248,30 @@ class S3Backend:
             answer = await self._file_system()._call_s3(  # noqa: SLF001 - as s3fs's own call_s3
                 "get_object", Bucket=self._bucket, Key=self._prefix + name, **given
             )
-            pieces, size = [], 0
             async with answer["Body"] as stream:
-                while piece := await stream.read(_PIECE):
-                    pieces.append(piece)
-                    size += len(piece)
-                    if size > most:
-                        raise DigestMismatch(
-                            f"{name} in the store at {self.url} is not what was stored there: it has"
-                            f" more than {most} bytes"
-                        )
-            if size != answer.get("ContentLength", size):
-                raise Temporary(f"{size} of {answer['ContentLength']} bytes came")
-            return b"".join(pieces)
+                promised = answer.get("ContentLength")
+                if promised is not None and promised <= most:  # no more than that is read
+                    data: bytes = await stream.read()
+                else:
+                    data = await self._bounded(name, stream, most)
+            if promised is not None and len(data) != promised:
+                raise Temporary(f"{len(data)} of {promised} bytes came")
+            return data
 
         found: bytes = sync(self._file_system().loop, body, timeout=_GIVE_UP_AFTER)
         return found
+
+    async def _bounded(self, name: str, stream: Any, most: int) -> bytes:
+        pieces, size = [], 0
+        while piece := await stream.read(_PIECE):
+            pieces.append(piece)
+            size += len(piece)
+            if size > most:
+                raise DigestMismatch(
+                    f"{name} in the store at {self.url} is not what was stored there: it has more"
+                    f" than {most} bytes"
+                )
+        return b"".join(pieces)
 
     def _sync(self, method: str, *args: Any, **given: Any) -> Any:
         from fsspec.asyn import sync
