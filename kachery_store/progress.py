@@ -1,4 +1,4 @@
-"""A progress bar in bytes, on a terminal and in notebooks, for what lasts longer than two seconds."""
+"""Progress bars, on a terminal and in notebooks, for what lasts longer than two seconds."""
 
 from __future__ import annotations
 
@@ -11,15 +11,33 @@ from typing import Any
 SHOW_AFTER = 2.0  # seconds
 
 
-class _Bar:
+class Progress:
+    """A count that becomes visible when it has run for a while. This one never does."""
+
+    def add(self, n: int = 1) -> None:
+        """Count `n` more."""
+
+    def look(self) -> None:
+        """Show how things are, without counting."""
+
+    def close(self) -> None:
+        """End the display."""
+
+
+class _Visible(Progress):
     def __init__(self, title: str, total: int | None, unit: str) -> None:
-        self._options = {"desc": title, "total": total, "unit": unit, "unit_scale": unit == "B"}
+        self._options: dict[str, Any] = {"desc": title, "total": total, "unit": unit}
+        if unit == "B":
+            self._options["unit_scale"] = True
         self._due = time.monotonic() + SHOW_AFTER
         self._bar: Any = None
         self._unseen = 0
 
-    def add(self, size: int) -> None:
-        self._unseen += size
+    def add(self, n: int = 1) -> None:
+        self._unseen += n
+        self.look()
+
+    def look(self) -> None:
         if self._bar is None and time.monotonic() >= self._due:
             from tqdm.auto import tqdm
 
@@ -34,20 +52,25 @@ class _Bar:
 
 
 @contextmanager
+def progress_of(
+    title: str, total: int | None, *, unit: str, wanted: bool = True, always: bool = False
+) -> Iterator[Progress]:
+    """A progress bar for a with-block; silent if it is not wanted, and where nobody watches.
+
+    With `always` it shows there, too.
+    """
+    watched = always or sys.stderr.isatty() or "ipykernel" in sys.modules
+    progress = _Visible(title, total, unit) if wanted and watched else Progress()
+    try:
+        yield progress
+    finally:
+        progress.close()
+
+
+@contextmanager
 def progress_bar(
     title: str, total: int | None, *, unit: str = "B", always: bool = False
 ) -> Iterator[Callable[[int], object]]:
-    """A function to be told the number of bytes after each piece; it shows them after a while.
-
-    With another `unit`, it is told the number of those.
-
-    Nothing is shown where nobody watches, unless `always`.
-    """
-    if not (always or sys.stderr.isatty() or "ipykernel" in sys.modules):
-        yield lambda size: None  # noqa: ARG005
-        return
-    bar = _Bar(title, total, unit)
-    try:
-        yield bar.add
-    finally:
-        bar.close()
+    """As `progress_of`, in bytes: a function to be told how many more there are."""
+    with progress_of(title, total, unit=unit, always=always) as progress:
+        yield progress.add

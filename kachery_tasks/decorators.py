@@ -12,6 +12,7 @@ from types import FunctionType
 from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
 
 from kachery_store.errors import KacheryWarning
+from kachery_store.progress import progress_of
 from kachery_store.saying import warn
 
 from .awaiting import in_thread
@@ -20,7 +21,6 @@ from .definition import TASK, Definition, import_definition
 from .explain import Explanation, explain_call
 from .identity import addresses_of
 from .job import Job
-from .progress import progress_of
 from .purity import check_allowed
 from .reproduce import Reproduction, reproduce
 from .session import session
@@ -93,7 +93,7 @@ class Task(Generic[P, R]):
         calls = list(zip(*iterables, strict=False))
         jobs = []
         title = f"{self.definition.function.__name__}: jobs"
-        with progress_of(title, len(calls), wanted=progress) as bar:
+        with progress_of(title, len(calls), unit="job", wanted=progress) as bar:
             for args in calls:
                 jobs.append(self.job(*args, **constants))
                 bar.add()

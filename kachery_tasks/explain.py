@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from kachery_store import Store
 from kachery_store.errors import KacheryError
+from kachery_store.progress import progress_of
 
 from .cache import Outcome
 from .code import Coverage, Description, changes, coverage_of
@@ -18,7 +19,6 @@ from .definition import Definition
 from .job import Job
 from .kept_code import kept_code
 from .listing import records_of
-from .progress import progress_of
 from .record import Record
 
 SHOWN = 12  # differences that are printed
@@ -219,7 +219,9 @@ def _nearest(
     best: Record | None = None
     least = (0, 0.0)
     names = list(store.jobs.names())
-    with progress_of("looking for the nearest known job", len(names), wanted=progress) as bar:
+    with progress_of(
+        "looking for the nearest known job", len(names), unit="job", wanted=progress
+    ) as bar:
         for record in records_of(store, names, seen=bar.add):
             if record.job_id == side.job_id or record.task != side.task:
                 continue

@@ -23,9 +23,9 @@ from .definition import Definition
 from .graph import inputs_first, levels
 from .job import Job
 from .local_executor import LocalExecutor
-from .progress import wait_for
 from .record import Record
 from .settings import Settings, applied, client_in_force, current
+from .waiting import wait_for
 
 _ATTEMPTS = 3  # how often a job is started again because a stored result turned out to be damaged
 _AT_A_TIME = 1000  # jobs that as_completed has under way

@@ -582,7 +582,7 @@ def test_no_warnings_in_ordinary_use():
 
 
 def test_progress_counts_all_jobs_of_the_graph(monkeypatch):
-    from kachery_tasks import progress
+    from kachery_store import progress
 
     shown = []
 
@@ -599,7 +599,7 @@ def test_progress_counts_all_jobs_of_the_graph(monkeypatch):
     import tqdm.auto
 
     monkeypatch.setattr(tqdm.auto, "tqdm", Bar)
-    monkeypatch.setattr(progress, "_SHOW_AFTER", 0.0)
+    monkeypatch.setattr(progress, "SHOW_AFTER", 0.0)
     monkeypatch.setattr(progress.sys.stderr, "isatty", lambda: True, raising=False)
     scaled(0)
     top = total.job([scaled.job(i) for i in range(4)])
