@@ -95,6 +95,11 @@ class StoreUnavailable(KacheryError, OSError):
         self.errno = errno
         self.place = place
 
+    @property
+    def is_refusal(self) -> bool:
+        """Whether we may not do it, rather than that it cannot be done now."""
+        return self.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+
     def __str__(self) -> str:
         return str(self.args[0])
 

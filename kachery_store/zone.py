@@ -42,6 +42,7 @@ class Zone:
         self.read_only = read_only
         self.expires = expires
         self._away_until = 0.0
+        self._closed_until = 0.0
         self._known_layout = False
         self._lock = threading.Lock()
 
@@ -62,6 +63,27 @@ class Zone:
                 ZoneWarning(
                     f"zone {self.name}: {str(error).rstrip('.')}. Work goes on in the local store;"
                     " what the zone should get is kept, and sent when it is back, or by `kachery push`"
+                )
+            )
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it let us write nothing a short while ago; reading is another matter."""
+        return time.monotonic() < self._closed_until
+
+    def refused(self, error: StoreUnavailable) -> None:
+        """Note that it does not let us write, and say so, once."""
+        with self._lock:
+            was_closed, self._closed_until = (
+                self._closed_until,
+                time.monotonic() + _ASK_AGAIN_AFTER,
+            )
+        if not was_closed:
+            warn(
+                ZoneWarning(
+                    f"zone {self.name}: {str(error).rstrip('.')}. It is read all the same; what it"
+                    " should get is kept for `kachery push`. If you are not to write there, say"
+                    f" read_only = true in [zones.{self.name}]"
                 )
             )
 

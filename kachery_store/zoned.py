@@ -63,12 +63,12 @@ class Uplink:
         """
         if self.zone.read_only:
             return None
-        if not self.zone.is_away:
+        if not (self.zone.is_away or self.zone.is_closed):
             try:
                 self.zone.prepare(writing=True)
                 sent = sending()
             except StoreUnavailable as error:
-                self._blame(error)
+                self._blame(error, writing=True)
             else:
                 self._answered()
                 return sent
@@ -131,16 +131,19 @@ class Uplink:
         self._local.create(ref_name("differing", second), data, durable=False)
         self._local.replace(name, first)
 
-    def _blame(self, error: StoreUnavailable) -> None:
-        """The zone is away, if it was not the local store that failed."""
+    def _blame(self, error: StoreUnavailable, *, writing: bool = False) -> None:
+        """The zone is away, or does not let us write, if it was not the local store that failed."""
         if error.place == self._local.root:
             raise error
-        self.zone.went_away(error)
+        if writing and error.is_refusal:
+            self.zone.refused(error)
+        else:
+            self.zone.went_away(error)
 
     def _answered(self) -> None:
         """Send what waits, when the zone is back, or answers this process for the first time."""
         first, self._has_answered = not self._has_answered, True
-        if not (self.zone.is_back() or first) or self.zone.read_only:
+        if not (self.zone.is_back() or first) or self.zone.read_only or self.zone.is_closed:
             return
         if not self.outbox.is_empty() and not self._one_at_a_time().locked():
             threading.Thread(target=self._push_quietly, name="kachery-push", daemon=True).start()
@@ -155,7 +158,7 @@ class Uplink:
         try:
             self.push()
         except StoreUnavailable as error:
-            self.zone.went_away(error)
+            self._blame(error, writing=True)
 
 
 def ref_name(folder: str, name: str) -> str:

@@ -340,6 +340,32 @@ def test_read_only_zones_are_only_read(tmp_path, lab):
     assert not os.path.exists(tmp_path / "two/outbox")
 
 
+def test_who_may_only_read_is_served(tmp_path, bucket, s3, monkeypatch):
+    """That something cannot be written there is no reason not to read."""
+    settings = ZoneSettings("lab", bucket.url, (("endpoint_url", bucket.endpoint),))
+    uris = [
+        Store(tmp_path / "one", settings.open()).files.store_text(f"text {n}") for n in range(3)
+    ]
+    for name, value in s3.environment("reader").items():
+        monkeypatch.setenv(name, value)
+    reader = Store(tmp_path / "two", settings.open())
+    assert reader.files.load_text(uris[0]) == "text 0"
+    with pytest.warns(
+        ZoneWarning, match="AccessDenied.*read all the same.*read_only = true"
+    ) as told:
+        for n in range(3):
+            reader.files.store_text(f"own {n}")
+            assert reader.files.load_text(uris[n]) == f"text {n}"
+    assert len(told) == 1
+    assert len(reader.uplink.outbox.items()) == 3
+    for name, value in s3.environment().items():
+        monkeypatch.setenv(name, value)
+    Store(tmp_path / "two", settings.open()).uplink.push()
+    assert Store(tmp_path / "three", settings.open()).files.load_text(
+        reader.files.store_text("own 2")
+    )
+
+
 @pytest.mark.parametrize(
     ("table", "complaint"),
     [

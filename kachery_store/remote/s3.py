@@ -8,6 +8,7 @@ bound on time and number.
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
 import os
 import random
@@ -212,7 +213,8 @@ class S3Backend:
         return StoreUnavailable(
             f"the store at {self.url} refuses: {refusal} ({name or 'a listing'})."
             f" {advice_of(refusal, self._bucket)}",
-            place=self.url,
+            errno.EACCES if refusal.status == 403 else None,
+            self.url,
         )
 
     def _attempt(self, request: Callable[[], Any], *, once: bool = False) -> Any:
