@@ -14,8 +14,11 @@ Names are relative, with forward slashes. Everything above rests on these promis
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from .errors import StoreUnavailable
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -88,3 +91,24 @@ class Backend(Protocol):
 
     def quarantine(self, name: str) -> str | None:
         """Move what is damaged out of the way; returns where it is now, None if it had gone."""
+
+
+class ReadOnly:
+    """A backend that is only read: whatever would write is refused with StoreUnavailable."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self.url = backend.url
+        self.part_size = backend.part_size
+        self.capabilities = Capabilities(create=False, swap=False, checksum=False, presign=False)
+        self.read = backend.read
+        self.status = backend.status
+        self.names = backend.names
+        self.entries = backend.entries
+
+    def _refuse(self, *_: Any, **__: Any) -> Any:
+        raise StoreUnavailable(
+            f"the store at {self.url} is only read (read_only = true)", errno.EROFS, self.url
+        )
+
+    create = replace = swap = remove = quarantine = _refuse

@@ -8,6 +8,7 @@ soon as the file system says that it changed.
 from __future__ import annotations
 
 import os
+import stat
 import time
 from collections.abc import Callable, Iterator
 from io import FileIO
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 _PIECE = 4 << 20
+_SMALLEST = 1 << 16
 _ATTEMPTS = 3  # against others who store, or take away, the same blob at the same moment
 # A file changed twice within one tick of the file system's clock shows one time for both, so a file
 # that changed this recently is not remembered as checked.
@@ -153,7 +155,9 @@ class _SourceError(Exception):
 
 def _pieces(file: FileIO) -> Iterator[memoryview]:
     """The pieces of a user's file, by turns in two buffers: one may be hashed while one is filled."""
-    size = min(_PIECE, os.fstat(file.fileno()).st_size + 1)
+    found = os.fstat(file.fileno())
+    small = stat.S_ISREG(found.st_mode) and found.st_size < _PIECE
+    size = max(found.st_size + 1, _SMALLEST) if small else _PIECE
     buffers = [memoryview(bytearray(size)) for _ in range(2)]
     for buffer in cycle(buffers):
         try:

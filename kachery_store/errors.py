@@ -97,8 +97,8 @@ class StoreUnavailable(KacheryError, OSError):
 
     @property
     def is_refusal(self) -> bool:
-        """Whether we may not do it, rather than that it cannot be done now."""
-        return self.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+        """Whether the answer was no, rather than that there was none."""
+        return self.errno in _REFUSALS
 
     def __str__(self) -> str:
         return str(self.args[0])
@@ -124,6 +124,9 @@ class ZoneWarning(KacheryWarning):
     """The zone cannot be reached: work goes on in the local store alone."""
 
 
+_REFUSALS = frozenset(
+    (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+)
 _WHAT_NEXT = {
     errno.ENOSPC: "Free some space there, or point KACHERY_DIR at a folder with room.",
     errno.EDQUOT: "Your quota there is used up: free some space, or point KACHERY_DIR elsewhere.",

@@ -35,7 +35,10 @@ class HashedAside:
             return
         if self._pool is None:
             self._pool = ThreadPoolExecutor(1, thread_name_prefix="kachery-hash")
-        self._last = self._pool.submit(self._hasher.update, piece)
+        try:
+            self._last = self._pool.submit(self._hasher.update, piece)
+        except RuntimeError:  # the interpreter is shutting down
+            self._hasher.update(piece)
 
     def digest(self) -> Digest:
         """The digest of all pieces so far."""

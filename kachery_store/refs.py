@@ -33,6 +33,10 @@ class Refs:
         """Write bytes under a name that is free; False when the name is taken."""
         return self._backend.create(self._path(name), data, durable=False)
 
+    def replace(self, name: str, data: bytes) -> None:
+        """Write bytes under a name, durably, in the place of what is there."""
+        self._backend.replace(self._path(name), data)
+
     def set_aside(self, name: str, why: str = "is damaged") -> None:
         """Move what is under a name to quarantine, and say so."""
         what = f"{self._folder}/{name} {why}"

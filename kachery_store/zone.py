@@ -11,7 +11,7 @@ import re
 import threading
 import time
 
-from .backend import Backend
+from .backend import Backend, ReadOnly
 from .errors import (
     ConfigError,
     DigestMismatch,
@@ -38,7 +38,7 @@ class Zone:
         self, name: str, backend: Backend, *, read_only: bool = False, expires: float | None = None
     ) -> None:
         self.name = name
-        self.backend = backend
+        self.backend: Backend = ReadOnly(backend) if read_only else backend
         self.read_only = read_only
         self.expires = expires
         self._away_until = 0.0

@@ -10,7 +10,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from . import transfer
 from .blobs import Blobs
@@ -30,11 +30,22 @@ T = TypeVar("T")
 _MOST_REF = 32_000_000  # bytes; small results are in records, large ones are blobs
 
 
-# What is said against taking something from a zone: (folder, name, bytes) -> a reason, or None.
-Objection = Callable[[str, str, bytes], str | None]
+class Objection(Protocol):
+    """What is said against taking something from a zone: a reason, or None."""
+
+    def __call__(
+        self, folder: str, name: str, data: bytes, *, damaged_too: bool = False
+    ) -> str | None:
+        """What speaks against a ref; with `damaged_too`, also that it is damaged."""
 
 
-def no_objection(folder: str, name: str, data: bytes) -> str | None:  # noqa: ARG001
+def no_objection(
+    folder: str,  # noqa: ARG001
+    name: str,  # noqa: ARG001
+    data: bytes,  # noqa: ARG001
+    *,
+    damaged_too: bool = False,  # noqa: ARG001
+) -> str | None:
     """Everything is taken."""
     return None
 
@@ -125,7 +136,7 @@ class Uplink:
         if self.zone.backend.create(name, data, durable=True) or item.kind != "jobs":
             return
         first = self.zone.backend.read(name, 0, _MOST_REF)
-        if first == data or self.objection(item.kind, item.name, first) is not None:
+        if first == data or self.objection(item.kind, item.name, first, damaged_too=True):
             return
         second = f"{item.name}-{hash_buffer('blake3', data)[:16]}"
         self._local.create(ref_name("differing", second), data, durable=False)
@@ -307,6 +318,14 @@ class ZonedRefs(Refs):
                 if first is None and not self._local.has(name):
                     self._uplink.outbox.remove(Item(self._folder, name))
             raise
+
+    def replace(self, name: str, data: bytes) -> None:
+        """As of Refs, here and in the zone."""
+        self._local.replace(name, data)
+        path = ref_name(self._folder, name)
+        self._uplink.send(
+            Item(self._folder, name), lambda: self._zone.replace(path, data), durable=False
+        )
 
     def set_aside(self, name: str, why: str = "is damaged") -> None:
         """Move what is here to quarantine, and say so; and what the zone has, if that is the same.

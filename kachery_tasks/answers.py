@@ -6,6 +6,7 @@ query. What it names may have been collected.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -13,8 +14,10 @@ from contextlib import suppress
 from kachery_store import DigestMismatch, NotFound, Store, StoreTooNew
 from kachery_store.digest import hash_buffer
 
+from .definition import QUERY
 from .record import Record
 
+_LINE = re.compile("[0-9]{1,20} [0-9a-f]{64}")
 _KEPT = 10_000  # answers that the index of a query remembers
 
 
@@ -34,7 +37,9 @@ def answers(store: Store, query_id: str) -> Iterator[Record]:
     for line in reversed(_index(store, query_id)):
         with suppress(NotFound, DigestMismatch, StoreTooNew):
             record_id = line.partition(" ")[2]
-            yield Record.from_bytes(store.jobs.read(record_id), record_id)
+            record = Record.from_bytes(store.jobs.read(record_id), record_id)
+            if record.kind == QUERY:
+                yield record
 
 
 def fresh_answer(store: Store, query_id: str, max_age: float | None) -> Record | None:
@@ -59,9 +64,10 @@ def forget_answers(store: Store, query_id: str) -> None:
 
 def _index(store: Store, query_id: str) -> list[str]:
     try:
-        return store.backend.read(_path(query_id)).decode(errors="replace").splitlines()
+        text = store.backend.read(_path(query_id)).decode(errors="replace")
     except NotFound:
         return []
+    return [line for line in text.splitlines() if _LINE.fullmatch(line)]
 
 
 def _path(query_id: str) -> str:

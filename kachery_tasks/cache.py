@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from kachery_store import Digest, DigestMismatch, NotFound, Store, StoreUnavailable
 from kachery_store.amounts import span_text
-from kachery_store.errors import KacheryError, KacheryWarning
+from kachery_store.errors import KacheryError, KacheryWarning, OutOfReach
 
 from . import counting
 from .answers import add_answer, age_of, answer_id, answers, fresh_answer
@@ -117,6 +117,8 @@ def load(store: Store, record: Record) -> Any:
     encoding = encoding_of(store, record)
     try:
         return decode(encoding, load_blob, load_opaque)
+    except OutOfReach:
+        raise  # it is not lost
     except (NotFound, DigestMismatch) as error:
         raise _unusable(store, record, error) from error
 
@@ -154,6 +156,8 @@ def run_job(
     The id and the addresses are those of the arguments at this moment. Raises what the function
     raises; then nothing is stored.
     """
+    if current().read_only:
+        return _only_read(store, job_id, definition)
     with ExitStack() as stack:
         try:
             stack.enter_context(lease(store, job_id))
@@ -162,12 +166,17 @@ def run_job(
             return Outcome(None, call(definition, arguments), _not_stored(definition, error))
         if record is not None:
             return Outcome(record)
-        if current().read_only:
-            raise NotStored(
-                f"the result of {definition.name} (job {job_id}) is not known, and read_only=True: run"
-                " it where it may be stored"
-            )
         return _compute(store, job_id, definition, arguments, addresses, strict)
+
+
+def _only_read(store: Store, job_id: str, definition: Definition) -> Outcome:
+    record = known(store, job_id, definition)
+    if record is None:
+        raise NotStored(
+            f"the result of {definition.name} (job {job_id}) is not known, and read_only=True: run it"
+            " where it may be stored"
+        )
+    return Outcome(record)
 
 
 def answer(
@@ -209,7 +218,7 @@ def answer(
             value = load(store, record)
         except Unusable:
             continue  # it has been set aside, so now it is computed
-        except (CannotDecode, StoreUnavailable) as error:
+        except (CannotDecode, StoreUnavailable, OutOfReach) as error:
             return call(definition, arguments), _not_stored(definition, error)
         counting.hit(record)
         return value, warning
@@ -223,7 +232,11 @@ def call(definition: Definition, arguments: Arguments) -> Any:
     Jobs that it starts run in this process, on threads of their own: whoever waits for this job may
     hold all places on the cluster, or in the pool that this thread belongs to.
     """
-    with applied(current().changed(client=None)), running(definition):
+    settings = current()
+    if settings.read_only:
+        raise NotStored(f"{definition.name} would have to run, and read_only=True")
+    inside = settings.changed(client=None, refresh=settings.refresh_inside())
+    with applied(inside), running(definition):
         value = definition.parameters.call(arguments)
         return completed(value) if definition.is_async else value
 
@@ -261,6 +274,8 @@ def encoding_of(store: Store, record: Record) -> bytes:
         return record.result.inline
     try:
         return store.blobs.read(Digest("blake3", record.result.address.hex()))
+    except OutOfReach:
+        raise
     except (NotFound, DigestMismatch) as error:
         raise _unusable(store, record, error) from error
 
@@ -289,21 +304,20 @@ def _kept(store: Store, definition: Definition, run: Ran) -> Outcome:
     if run.record is None or run.encoded is None:
         return Outcome(None, run.value, run.warning)
     try:
-        if current().refreshes(definition.name):
-            _make_room(store, run.record)
-        stored = commit(store, run.record, run.encoded, run.codes)
+        again = current().refreshes(definition.name)
+        if again:
+            _note_first(store, run.record)
+        stored = commit(store, run.record, run.encoded, run.codes, replace=again)
     except StoreUnavailable as error:
         return Outcome(None, run.value, _not_stored(definition, error))
     return Outcome(run.record, run.value) if stored else _second(store, run.record, run.value)
 
 
-def _make_room(store: Store, again: Record) -> None:
-    """Forget the stored result of a job that was run again on purpose; a different one is noted."""
+def _note_first(store: Store, again: Record) -> None:
+    """Keep the result that a run on purpose is about to replace, if it is another one."""
     first = lookup(store, again.job_id)
-    if first is not None:
-        store.jobs.remove(again.job_id)
-        if first.result.address != again.result.address:
-            keep_differing(store, first)
+    if first is not None and first.result.address != again.result.address:
+        keep_differing(store, first)
 
 
 def _ask(

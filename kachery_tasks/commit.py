@@ -91,10 +91,17 @@ def record_of(
     return record, encoded
 
 
-def commit(store: Store, record: Record, encoded: Encoded, codes: Iterable[Fingerprint]) -> bool:
-    """Store a result: who finds the record finds what it names. False if there is a record already.
+def commit(
+    store: Store,
+    record: Record,
+    encoded: Encoded,
+    codes: Iterable[Fingerprint],
+    *,
+    replace: bool = False,
+) -> bool:
+    """Store a result: who finds the record finds what it names.
 
-    Raises StoreUnavailable.
+    False if there is a record already, unless that is to be replaced. Raises StoreUnavailable.
     """
     keep_code(store, codes)
     for blob in encoded.blobs:
@@ -104,7 +111,9 @@ def commit(store: Store, record: Record, encoded: Encoded, codes: Iterable[Finge
     if record.result.inline is None:
         address = Digest("blake3", encoded.address.hex())
         store.blobs.put(address, encoded.data, durable=False)
-    if not store.jobs.create(record.job_id, record.to_bytes()):
+    if replace:
+        store.jobs.replace(record.job_id, record.to_bytes())
+    elif not store.jobs.create(record.job_id, record.to_bytes()):
         return False
     for opaque in encoded.opaques:
         remember(opaque.value, opaque.made, blake3_bytes(opaque.pickled))

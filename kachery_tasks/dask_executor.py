@@ -337,7 +337,7 @@ def carry_out(order: Order, inputs: list[Outcome]) -> Outcome:
         if outcome.record is None:
             return _sendable(outcome, definition)
         if not order.keep_value:
-            return Outcome(outcome.record)
+            return Outcome(outcome.record, warning=outcome.warning)
         if outcome.value is ABSENT:
             outcome = outcome._replace(value=value_of(settings.store, outcome))
         return outcome

@@ -24,7 +24,7 @@ from .job import Job
 from .purity import check_allowed
 from .reproduce import Reproduction, reproduce
 from .session import session
-from .settings import Settings, applied, current
+from .settings import Once, Settings, applied, current
 from .values import Encoder
 
 P = ParamSpec("P")
@@ -105,7 +105,7 @@ class Task(Generic[P, R]):
 
         What the function asks of other tasks comes from the store. Raises as the call does.
         """
-        settings = current().changed(refresh=self.definition.name)
+        settings = current().changed(refresh=Once((self.definition.name,)))
         if self.definition.is_async:
             return cast("R", _under(settings, lambda: self(*args, **kwargs)))
         with applied(settings):

@@ -48,7 +48,11 @@ class LocalExecutor:
             future.set_exception(error)
         else:
             # What the store has need not stay in memory.
-            future.set_result(outcome if outcome.record is None else Outcome(outcome.record))
+            future.set_result(
+                outcome
+                if outcome.record is None
+                else Outcome(outcome.record, warning=outcome.warning)
+            )
 
 
 def _when_done(inputs: list[Job], dependent: Future[Outcome], start: Callable[[], object]) -> None:

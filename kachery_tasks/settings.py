@@ -81,6 +81,10 @@ class Settings:
             self.read_only if read_only is UNCHANGED else read_only,
         )
 
+    def refresh_inside(self) -> bool | frozenset[str]:
+        """What `refresh` is for what a task asks of others."""
+        return False if isinstance(self.refresh, Once) else self.refresh
+
     def refreshes(self, name: str) -> bool:
         """Whether the task of that name runs though its result is known."""
         if isinstance(self.refresh, bool):
@@ -88,8 +92,12 @@ class Settings:
         return name in self.refresh or name.rpartition(":")[2] in self.refresh
 
 
+class Once(frozenset[str]):
+    """Names of tasks that run though their results are known, but not what they ask in turn."""
+
+
 def _names(refresh: bool | str | Iterable[str]) -> bool | frozenset[str]:
-    if isinstance(refresh, bool):
+    if isinstance(refresh, bool | Once):
         return refresh
     return frozenset((refresh,) if isinstance(refresh, str) else refresh)
 

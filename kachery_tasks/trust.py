@@ -7,14 +7,19 @@ from kachery_store.errors import DigestMismatch, StoreTooNew
 from .record import Record
 
 
-def objection(folder: str, name: str, data: bytes) -> str | None:
-    """What speaks against a ref of a zone: loading a pickle executes what it says."""
+def objection(folder: str, name: str, data: bytes, *, damaged_too: bool = False) -> str | None:
+    """What speaks against a ref of a zone: loading a pickle executes what it says.
+
+    What is damaged is taken, because whoever reads it sets it aside; unless it is `damaged_too`.
+    """
     if folder != "jobs":
         return None
     try:
         record = Record.from_bytes(data, name)
-    except (DigestMismatch, StoreTooNew):
-        return None  # whoever reads it says so
+    except StoreTooNew as error:
+        return str(error)
+    except DigestMismatch as error:
+        return str(error) if damaged_too else None
     if record.result.pickles:
         return (
             f"the result of {record.task} has a pickle in it, and nothing tells yet who made it;"

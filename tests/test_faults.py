@@ -17,6 +17,7 @@ from kachery_store.zone_settings import ZoneSettings
 def short_timeouts(monkeypatch):
     """A stalled request is given up after one second, not twenty."""
     monkeypatch.setattr(s3, "_READ_SECONDS", 1)
+    monkeypatch.setattr(s3, "_LONGEST_PAUSE", 0.3)
 
 
 @pytest.mark.timeout(count(1500, 300))

@@ -262,3 +262,29 @@ def test_refresh_and_read_only_on_a_cluster(client, calls, project):
         assert kachery.gather(jobs()) == [2] and calls.count == 3
         with pytest.raises(kachery.NotStored):
             found.g.submit(7).result()
+
+
+def test_a_stale_answer_is_said_of_jobs_too(calls):
+    WORLD["value"] = 1
+    now("here", calls.path)
+    WORLD["value"] = ConnectionError("no network")
+    with pytest.warns(kachery.StaleResultWarning, match="no network"):
+        assert now.submit("here", calls.path).result() == ["here", 1]
+    with pytest.warns(kachery.StaleResultWarning):
+        assert kachery.gather([now.job("here", calls.path)]) == [["here", 1]]
+
+
+@pytest.mark.parametrize(
+    "line", ["1 ../../../../victim", "123", "\0", "1 " + "x" * 300, "\xff\xfe"]
+)
+def test_a_damaged_index_names_nothing(calls, store_dir, tmp_path, line):
+    WORLD["value"] = 1
+    lately(calls.path)
+    (index,) = (path for path in (store_dir / "queries").rglob("*") if path.is_file())
+    (tmp_path / "victim").write_text("stays")
+    index.chmod(0o600)
+    index.write_text(line + "\n" + index.read_text())
+    assert len(lately.history(calls.path)) == 1 and lately(calls.path) == 1
+    lately.job(calls.path).forget()
+    assert (tmp_path / "victim").read_text() == "stays" and lately.history(calls.path) == []
+    assert lately(calls.path) == 1

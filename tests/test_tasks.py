@@ -794,3 +794,22 @@ def test_stats_count_what_was_asked_for(calls, caplog):
     assert "2 hits" in str(found) and kachery.stats() == kachery.Stats()
     told = [record.getMessage()[:5].strip() for record in caplog.records]
     assert sorted(told) == ["error", "hit", "hit", "miss", "miss", "miss"]
+
+
+@kachery.task(version="1")
+def counted_down(n, path):
+    note_call(path)
+    return 0 if n == 0 else 1 + counted_down(n - 1, path)
+
+
+def test_refresh_of_a_recursive_task_runs_it_once(calls):
+    assert counted_down(5, calls.path) == 5 and calls.count == 6
+    assert counted_down.refresh(5, calls.path) == 5 and calls.count == 7
+
+
+def test_read_only_runs_nothing_where_the_store_cannot_be_written_either(calls, store_dir):
+    store_dir.mkdir()
+    (store_dir / "leases").write_text("a file in the way")
+    with kachery.using(read_only=True), pytest.raises(kachery.NotStored):
+        draw(calls.path)
+    assert calls.count == 0

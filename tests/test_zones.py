@@ -469,3 +469,63 @@ def test_workers_use_the_zone_of_the_client(lab, client, tmp_path, project, s3):
         assert things.small.submit(5).result() == {"n": 5}
     with ka.using(dir=tmp_path / "elsewhere", client=None):
         assert things.small.job(5).cached
+
+
+def test_what_is_only_in_a_zone_that_is_away_is_not_taken_for_lost(
+    tmp_path, lab, bucket_or_folder_away, project
+):
+    """The record is here, its blob only there: the record stays."""
+    away, _ = bucket_or_folder_away
+    (project / "things.py").write_text(JOBS)
+    import things
+
+    with ka.using(dir=tmp_path / "one"):
+        things.large(7_000_000)
+    with ka.using(dir=tmp_path / "two"):
+        job_id = things.large.job(7_000_000).id
+        assert things.large.job(7_000_000).cached  # which brings the record
+    away()
+    with ka.using(dir=tmp_path / "two"), pytest.warns(ka.KacheryWarning):
+        assert len(things.large(7_000_000)[0]) == 7_000_000
+    assert os.path.exists(tmp_path / "two/jobs" / job_id[:2] / job_id)
+    assert not os.path.exists(tmp_path / "two/quarantine")
+
+
+def test_push_does_not_take_damage_for_the_first_result(tmp_path, lab, project):
+    (project / "things.py").write_text(JOBS)
+    import things
+
+    with ka.using(zone=None):
+        things.small(1)
+        job = things.small.job(1)
+        job_id = job.id
+    lab.open().backend.replace(f"jobs/{job_id[:2]}/{job_id}", b"garbage")
+    push(job)
+    with ka.using(zone=None):
+        assert things.small.job(1).cached
+
+
+def test_refresh_replaces_in_the_zone(tmp_path, lab, project):
+    (project / "things.py").write_text(JOBS)
+    import things
+
+    with ka.using(dir=tmp_path / "one"):
+        things.small(1)
+        before = things.small.job(1).record.started
+        things.small.refresh(1)
+        after = things.small.job(1).record.started
+    with ka.using(dir=tmp_path / "two"):
+        assert before < after == things.small.job(1).record.started
+
+
+def test_a_record_of_a_later_kachery_in_the_zone_is_a_miss(tmp_path, lab, project):
+    (project / "things.py").write_text(JOBS)
+    import things
+
+    from kachery_tasks.sealed import seal
+
+    job_id = things.small.job(1).id
+    path = f"jobs/{job_id[:2]}/{job_id}"
+    lab.open().backend.replace(path, seal("kachery record", 99, b"of a later version"))
+    with pytest.warns(ZoneWarning, match="is not used"):
+        assert things.small(1) == {"n": 1}

@@ -40,11 +40,10 @@ _ASK_AGAIN = frozenset(
 )
 
 # Of botocore, aiohttp and asyncio, by name: they are not imported for this.
-_NOBODY_THERE = frozenset(
-    ("EndpointConnectionError", "ConnectTimeoutError", "ClientConnectorError", "gaierror")
-)
+_NOBODY_THERE = frozenset(("ConnectTimeoutError", "ConnectionRefusedError", "gaierror"))
 _ON_THE_WAY = frozenset(
     ("HTTPClientError", "ClientPayloadError", "ClientConnectionError", "ResponseParserError")
+    + ("ConnectionError", "EndpointConnectionError")
 )
 
 
@@ -57,7 +56,7 @@ def classified(error: BaseException) -> Exception:
         return _of_answer(response)
     told = _clean(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
     names = {base.__name__ for base in type(error).__mro__}
-    if names & _NOBODY_THERE:
+    if _nobody_is_there(error):
         return Unreachable(told)
     if isinstance(error, OSError | EOFError) or names & _ON_THE_WAY:
         return Temporary(told)
@@ -102,3 +101,12 @@ def _clean(words: str) -> str:
     """Words of a server, in which a terminal finds no commands."""
     kept = "".join(c if c.isprintable() else " " for c in words[:_MOST_WORDS])
     return kept + "..." if len(words) > _MOST_WORDS else kept
+
+
+def _nobody_is_there(error: BaseException | None) -> bool:
+    """Whether an address has no listener, or no host; a connection that broke is another matter."""
+    while error is not None:
+        if type(error).__name__ in _NOBODY_THERE:
+            return True
+        error = error.__cause__ or error.__context__
+    return False

@@ -213,7 +213,7 @@ class S3Backend:
         return StoreUnavailable(
             f"the store at {self.url} refuses: {refusal} ({name or 'a listing'})."
             f" {advice_of(refusal, self._bucket)}",
-            errno.EACCES if refusal.status == 403 else None,
+            errno.EACCES if refusal.status else None,  # it did answer
             self.url,
         )
 
