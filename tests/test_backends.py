@@ -40,14 +40,6 @@ class TestBucket(BackendTests):
         return open_backend(f"{bucket.url}/deep/er", {"endpoint_url": bucket.endpoint})
 
 
-class TestBucketWithoutPrefix(BackendTests):
-    @pytest.fixture
-    def backend(self, bucket, s3):
-        name = s3.make_bucket(f"test-{uuid.uuid4().hex[:12]}")
-        yield open_backend(f"s3://{name}", {"endpoint_url": bucket.endpoint})
-        s3.remove_bucket(name)
-
-
 class Odd(MemoryFileSystem):
     protocol = "odd"
     store = {}
@@ -66,6 +58,18 @@ def test_what_a_bucket_can_do_is_tried_out(bucket):
     backend = open_backend(bucket.url, {"endpoint_url": bucket.endpoint})
     assert all(backend.capabilities)
     assert list(backend.names("")) == []
+
+
+def test_a_bucket_without_a_prefix(s3, bucket):
+    name = s3.make_bucket(f"test-{uuid.uuid4().hex[:12]}")
+    backend = open_backend(f"s3://{name}", {"endpoint_url": bucket.endpoint})
+    assert backend.create("a/b", b"1", durable=True) and not backend.create(
+        "a/b", b"2", durable=True
+    )
+    assert backend.create("c", b"22", durable=True)
+    assert {n: status.size for n, status in backend.entries("")} == {"a/b": 1, "c": 2}
+    assert list(backend.names("a")) == ["a/b"] and backend.read("a/b") == b"1"
+    s3.remove_bucket(name)
 
 
 def test_what_others_cannot_do_is_refused(tmp_path):
