@@ -26,7 +26,7 @@ from kachery_store import Store
 from kachery_store.errors import KacheryError
 from kachery_store.zone_settings import ZoneSettings
 
-from .cache import ABSENT, Outcome, Unusable, run_submitted, value_of
+from .cache import ABSENT, Outcome, Unusable, value_of
 from .code import callable_fingerprint, changes, class_fingerprint, syntax_known
 from .commit import codes_among
 from .definition import Definition
@@ -37,6 +37,7 @@ from .kept_code import keep_code, kept_code
 from .names import find_class, main_known_as, main_name
 from .project import Rule, rule, rule_known
 from .record import Record
+from .runs import run_submitted
 from .settings import Settings, applied
 from .values import Made, recall, remember
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-import itertools
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from types import FunctionType
 from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
@@ -16,13 +15,15 @@ from kachery_store.progress import progress_of
 from kachery_store.saying import warn
 
 from .awaiting import in_thread
-from .cache import answer
+from .binding import Arguments
 from .definition import TASK, Definition, import_definition
 from .explain import Explanation, explain_call
 from .identity import addresses_of
 from .job import Job
+from .policy import checked
 from .purity import check_allowed
 from .reproduce import Reproduction, reproduce
+from .runs import answer
 from .session import session
 from .settings import Once, Settings, applied, current
 from .values import Encoder
@@ -32,13 +33,20 @@ R = TypeVar("R")
 
 
 class Task(Generic[P, R]):
-    """A function whose results are kept. Call it as before; `definition` has its name and options."""
+    """A function whose results are kept. Call it as before; `definition` has its name and options.
+
+    `of_class` tells a class method, whose first argument is the class that it is taken from. When
+    `is_bound`, the first argument is `instance`, from which this method was taken.
+    """
 
     __kachery_task__ = True
 
-    def __init__(self, definition: Definition) -> None:
+    def __init__(self, definition: Definition, *, of_class: bool = False) -> None:
         functools.update_wrapper(self, definition.function)
         self.definition = definition
+        self.of_class = of_class
+        self.is_bound = False
+        self.instance: Any = None
         if definition.is_async and sys.version_info >= (3, 12):  # before, only functions can say so
             inspect.markcoroutinefunction(self)
 
@@ -51,7 +59,7 @@ class Task(Generic[P, R]):
         definition = self.definition
         if definition.kind != TASK:
             check_allowed(definition)
-        arguments = definition.parameters.bind(args, kwargs)
+        arguments = self._arguments(args, kwargs)
         try:
             addresses = addresses_of(definition, arguments, _NO_JOBS)
         except _JobInside:
@@ -72,7 +80,7 @@ class Task(Generic[P, R]):
         """The job of a call; nothing runs. Arguments may be jobs, also in lists, tuples and dicts."""
         if self.definition.kind != TASK:
             check_allowed(self.definition)
-        return Job(self.definition, self.definition.parameters.bind(args, kwargs), session())
+        return Job(self.definition, self._arguments(args, kwargs), session())
 
     def submit(self, /, *args: Any, **kwargs: Any) -> Job:
         """The job of a call, started on the Dask client at hand, or else in this process."""
@@ -131,66 +139,35 @@ class Task(Generic[P, R]):
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         """As a method: the instance is the first argument, and counts like the others."""
-        return self if instance is None else BoundTask(self, instance)
+        if self.of_class:
+            return self._taken_from(type(instance) if owner is None else owner)
+        return self if instance is None else self._taken_from(instance)
+
+    def _taken_from(self, instance: Any, is_bound: bool = True) -> Any:
+        taken = object.__new__(type(self))
+        taken.__dict__ = {**self.__dict__, "is_bound": is_bound, "instance": instance}
+        return taken
+
+    def _arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Arguments:
+        if self.is_bound:
+            args = (self.instance, *args)
+        return self.definition.parameters.bind(args, kwargs)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
+        if self.is_bound:
+            return _taken, (self._taken_from(None, is_bound=False), self.instance)
         if self.definition.importable:
             function = self.definition.function
-            return _import_task, (type(self), function.__module__, function.__qualname__)
+            return _imported, (
+                type(self),
+                self.of_class,
+                function.__module__,
+                function.__qualname__,
+            )
         return super().__reduce_ex__(protocol)
 
     def __repr__(self) -> str:
         return f"<{self.definition.kind} {self.definition.name}>"
-
-
-class BoundTask:
-    """A task that was taken from an instance, whose method it is."""
-
-    __kachery_task__ = True
-
-    def __init__(self, task: Task[..., Any], instance: Any) -> None:
-        functools.update_wrapper(self, task)
-        self._task = task
-        self.definition = task.definition
-        self.instance = instance
-
-    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        """As Task.__call__."""
-        return self._task(self.instance, *args, **kwargs)
-
-    def job(self, /, *args: Any, **kwargs: Any) -> Job:
-        """As Task.job."""
-        return self._task.job(self.instance, *args, **kwargs)
-
-    def submit(self, /, *args: Any, **kwargs: Any) -> Job:
-        """As Task.submit."""
-        return self._task.submit(self.instance, *args, **kwargs)
-
-    def map(self, *iterables: Iterable[Any], **constants: Any) -> list[Job]:
-        """As Task.map."""
-        if not iterables:
-            raise TypeError(f"{self._task!r}.map takes at least one iterable")
-        return self._task.map(itertools.repeat(self.instance), *iterables, **constants)
-
-    def refresh(self, /, *args: Any, **kwargs: Any) -> Any:
-        """As Task.refresh."""
-        return self._task.refresh(self.instance, *args, **kwargs)
-
-    def explain(self, /, *args: Any, **kwargs: Any) -> Explanation:
-        """As Task.explain."""
-        return self._task.explain(self.instance, *args, **kwargs)
-
-    def reproduce(self, /, *args: Any, **kwargs: Any) -> Reproduction:
-        """As Task.reproduce."""
-        return self._task.reproduce(self.instance, *args, **kwargs)
-
-
-class ClassTask(Task[P, R]):
-    """A task that is a class method: the class that it is taken from is the first argument."""
-
-    def __get__(self, instance: Any, owner: type | None = None) -> Any:
-        """The task with its class."""
-        return BoundTask(self, type(instance) if owner is None else owner)
 
 
 @overload
@@ -207,6 +184,11 @@ def task(
     opaque: str | tuple[str, ...] = (),
     secret: str | tuple[str, ...] = (),
     allow: str | tuple[str, ...] = (),
+    retries: int = 0,
+    timeout: str | float | None = None,
+    priority: int = 0,
+    resources: Mapping[str, float] | None = None,
+    cache_errors: type[Exception] | tuple[type[Exception], ...] = (),
 ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
 
 
@@ -221,6 +203,11 @@ def task(
     opaque: str | tuple[str, ...] = (),
     secret: str | tuple[str, ...] = (),
     allow: str | tuple[str, ...] = (),
+    retries: int = 0,
+    timeout: str | float | None = None,
+    priority: int = 0,
+    resources: Mapping[str, float] | None = None,
+    cache_errors: type[Exception] | tuple[type[Exception], ...] = (),
 ) -> Task[P, R] | Callable[[Callable[P, R]], Task[P, R]]:
     """Make a function a task: its result is determined by its arguments and its code, and kept.
 
@@ -232,32 +219,53 @@ def task(
     parameters of which no record keeps anything. allow: names of queries that the function may ask
     though their answers change; the record tells them.
 
+    These say how it runs, and are no part of its identity. retries: how often a run that raised is
+    tried again. timeout: seconds, or text as "10m", that a run may take before it counts as failed,
+    with TimeoutError. priority: of those that could run, the highest run first. resources: what a
+    Dask worker must offer, as {"GPU": 1}. cache_errors: exceptions that are kept like results, and
+    raised again without a run.
+
     For a class method or static method the decorator stands above `@classmethod` or `@staticmethod`.
 
     Raises TypeError for what is not a function, ValueError for an unknown parameter.
     """
-
-    def decorate(function: Callable[P, R]) -> Task[P, R]:
-        kind: Any = Task
-        if isinstance(function, staticmethod):
-            return cast("Task[P, R]", staticmethod(decorate(function.__func__)))
-        if isinstance(function, classmethod):
-            kind, function = ClassTask, function.__func__
-        check_function(function)
-        definition = Definition(
-            cast("FunctionType", function),
-            kind=TASK,
-            name=name,
-            version=version,
-            ignore=names_of(ignore),
-            depends=names_of(depends),
-            opaque=names_of(opaque),
-            secret=names_of(secret),
-            allow=names_of(allow),
-        )
-        return cast("Task[P, R]", kind(definition))
-
+    decorate = decorator(
+        Task,
+        kind=TASK,
+        name=name,
+        version=version,
+        ignore=names_of(ignore),
+        depends=names_of(depends),
+        opaque=names_of(opaque),
+        secret=names_of(secret),
+        allow=names_of(allow),
+        policy=checked(
+            retries=retries,
+            timeout=timeout,
+            priority=priority,
+            resources=resources,
+            cache_errors=cache_errors,
+        ),
+    )
     return decorate if function is None else decorate(function)
+
+
+def decorator(made: type[Task[..., Any]], **options: Any) -> Callable[[Any], Any]:
+    """What makes a Task, or a subclass, of a function, class method or static method.
+
+    The options are those of Definition.
+    """
+
+    def decorate(function: Any) -> Any:
+        if isinstance(function, staticmethod):
+            return staticmethod(decorate(function.__func__))
+        of_class = isinstance(function, classmethod)
+        if of_class:
+            function = function.__func__
+        check_function(function)
+        return made(Definition(function, **options), of_class=of_class)
+
+    return decorate
 
 
 def names_of(names: str | tuple[str, ...]) -> tuple[str, ...]:
@@ -306,5 +314,11 @@ def _meet_job(_job: Job, _encoder: Encoder) -> bytes:
 _NO_JOBS: Any = {Job: _meet_job}
 
 
-def _import_task(kind: type[Task[..., Any]], module: str, qualname: str) -> Task[..., Any]:
-    return kind(import_definition(module, qualname))
+def _imported(
+    kind: type[Task[..., Any]], of_class: bool, module: str, qualname: str
+) -> Task[..., Any]:
+    return kind(import_definition(module, qualname), of_class=of_class)
+
+
+def _taken(task: Task[..., Any], instance: Any) -> Any:
+    return task._taken_from(instance)  # noqa: SLF001 - pickled by it

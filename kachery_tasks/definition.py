@@ -11,6 +11,7 @@ from typing import Any
 from .binding import Parameters
 from .code import Fingerprint, fingerprint_of, package_of
 from .names import MAIN_NAMES, qualified_name
+from .policy import Policy
 
 TASK, QUERY = "task", "query"
 RETURN = "return"  # how `opaque=` names the result, as annotations do
@@ -22,9 +23,8 @@ class Definition:
     `kind` is TASK or QUERY; `name` is the import path unless it was given. `ignore` are the parameters
     left out of the identity, `secret` those of which a record keeps nothing, `opaque` those for which
     pickle is allowed ("return" is the result), `depends` the installed distributions whose versions
-    are part of the identity. `allow` are the queries that a task may ask. Of a query: `max_age`, the
-    seconds for which an answer is served again, or None; `fallback`, whether the last good answer may
-    stand for one that fails. These three are no part of the identity.
+    are part of the identity. `allow` are the queries that a task may ask; it is no part of the
+    identity, and neither is `policy`.
     """
 
     def __init__(
@@ -39,8 +39,7 @@ class Definition:
         opaque: tuple[str, ...] = (),
         secret: tuple[str, ...] = (),
         allow: tuple[str, ...] = (),
-        max_age: float | None = None,
-        fallback: bool = True,
+        policy: Policy = Policy(),  # noqa: B008 - it is never changed
     ) -> None:
         self.function = function
         self.kind = kind
@@ -50,8 +49,7 @@ class Definition:
         self.opaque = opaque
         self.secret = secret
         self.allow = allow
-        self.max_age = max_age
-        self.fallback = fallback
+        self.policy = policy
         self._name = name
         if name is None and function.__module__ not in MAIN_NAMES:
             self._name = qualified_name(function)

@@ -10,8 +10,9 @@ from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
 
-from .cache import Outcome, run_submitted
+from .cache import Outcome
 from .job import Job
+from .runs import run_submitted
 from .settings import Settings, applied
 
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from types import FunctionType
-from typing import Any, NamedTuple, ParamSpec, TypeVar, cast, overload
-
-from kachery_store.amounts import parse_span
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, ParamSpec, TypeVar, overload
 
 from .answers import answers
 from .cache import load
-from .decorators import Task, check_function, names_of
-from .definition import QUERY, Definition
+from .decorators import Task, decorator, names_of
+from .definition import QUERY
 from .errors import NotReproducible
+from .policy import checked
 from .record import Record
 from .reproduce import Reproduction
 from .settings import current
@@ -61,6 +59,10 @@ def query(
     depends: str | tuple[str, ...] = (),
     opaque: str | tuple[str, ...] = (),
     secret: str | tuple[str, ...] = (),
+    retries: int = 0,
+    timeout: str | float | None = None,
+    priority: int = 0,
+    resources: Mapping[str, float] | None = None,
 ) -> Callable[[Callable[P, R]], Query[P, R]]: ...
 
 
@@ -76,6 +78,10 @@ def query(
     depends: str | tuple[str, ...] = (),
     opaque: str | tuple[str, ...] = (),
     secret: str | tuple[str, ...] = (),
+    retries: int = 0,
+    timeout: str | float | None = None,
+    priority: int = 0,
+    resources: Mapping[str, float] | None = None,
 ) -> Query[P, R] | Callable[[Callable[P, R]], Query[P, R]]:
     """Make a function a query: it depends on the outside world, and runs on each request.
 
@@ -86,22 +92,22 @@ def query(
 
     Raises TypeError for what is not a function, ValueError for an unknown parameter, BadAmount.
     """
-    seconds = None if max_age is None else parse_span(max_age)
-
-    def decorate(function: Callable[P, R]) -> Query[P, R]:
-        check_function(function)
-        definition = Definition(
-            cast("FunctionType", function),
-            kind=QUERY,
-            name=name,
-            version=version,
-            ignore=names_of(ignore),
-            depends=names_of(depends),
-            opaque=names_of(opaque),
-            secret=names_of(secret),
-            max_age=seconds,
+    decorate = decorator(
+        Query,
+        kind=QUERY,
+        name=name,
+        version=version,
+        ignore=names_of(ignore),
+        depends=names_of(depends),
+        opaque=names_of(opaque),
+        secret=names_of(secret),
+        policy=checked(
+            max_age=max_age,
             fallback=fallback,
-        )
-        return Query(definition)
-
+            retries=retries,
+            timeout=timeout,
+            priority=priority,
+            resources=resources,
+        ),
+    )
     return decorate if function is None else decorate(function)

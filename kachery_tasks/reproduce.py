@@ -9,12 +9,13 @@ from typing import Any
 from kachery_store import DigestMismatch, NotFound, Store, StoreUnavailable
 
 from .binding import Arguments
-from .cache import load, lookup, ran, run_job
+from .cache import load, lookup
 from .commit import keep_differing
 from .definition import Definition
 from .errors import CannotDecode, CannotEncode, NotReproducible
 from .identity import addresses_of, identify
 from .record import Record
+from .runs import ran, run_job
 from .summary import summary_of, type_name
 from .values import encode
 

@@ -369,7 +369,7 @@ def test_reproduce_what_cannot_be_stored():
 
 def test_two_results_of_one_job_are_noted(monkeypatch, calls):
     """Two runs that the lease does not keep apart, as on two machines."""
-    from kachery_tasks import cache
+    from kachery_tasks import cache, runs
 
     job = sampled.job(2, calls.path)
     real_lookup = cache.lookup
@@ -382,6 +382,7 @@ def test_two_results_of_one_job_are_noted(monkeypatch, calls):
     first = sampled(2, calls.path)
     with monkeypatch.context() as patch:
         patch.setattr(cache, "lookup", lookup)
+        patch.setattr(runs, "lookup", lookup)
         second = sampled(2, calls.path)
     assert calls.count == 2
     assert second["drawn"] == first["drawn"]

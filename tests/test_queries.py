@@ -3,6 +3,7 @@
 import asyncio
 import threading
 
+import cloudpickle
 import pytest
 from conftest import note_call, run_python, write
 
@@ -288,3 +289,41 @@ def test_a_damaged_index_names_nothing(calls, store_dir, tmp_path, line):
     lately.job(calls.path).forget()
     assert (tmp_path / "victim").read_text() == "stays" and lately.history(calls.path) == []
     assert lately(calls.path) == 1
+
+
+class Sky:
+    """Something whose methods ask."""
+
+    def __init__(self, town):
+        self.town = town
+
+    @kachery.query
+    def weather(self, day):
+        return [self.town, day]
+
+    @kachery.query
+    @classmethod
+    def kinds(cls):
+        return [cls.__name__]
+
+    @kachery.query
+    @staticmethod
+    def now():
+        return 1
+
+
+def test_methods_may_be_queries():
+    here, there = Sky("here"), Sky("there")
+    assert here.weather(1) == ["here", 1]
+    assert there.weather(1) == ["there", 1]
+    assert [answer.value for answer in here.weather.history(1)] == [["here", 1]]
+    assert Sky.kinds() == here.kinds() == ["Sky"]
+    assert len(Sky.kinds.history()) == 2
+    assert (Sky.now(), here.now()) == (1, 1)
+    with pytest.raises(kachery.NotReproducible):
+        here.weather.reproduce(1)
+
+
+def test_a_method_survives_pickling():
+    taken = cloudpickle.loads(cloudpickle.dumps(Sky("far").weather))
+    assert taken(2) == ["far", 2]

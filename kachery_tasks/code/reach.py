@@ -238,10 +238,9 @@ class Reach:
             return self._module_reference(value)
         if any("__kachery_task__" in base.__dict__ for base in type(value).__mro__):
             node = self.function(value.definition.function, value.definition.version)
-            bound = getattr(value, "instance", MISSING)
-            return (
-                ["task", node] if bound is MISSING else ["task", node, self.reference(bound, place)]
-            )
+            if value.is_bound:
+                return ["task", node, self.reference(value.instance, place)]
+            return ["task", node]
         return self._wrapped_reference(value, place)
 
     def _module_reference(self, module: ModuleType) -> Any:
