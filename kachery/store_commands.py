@@ -26,7 +26,7 @@ from kachery_tasks.settings import current
 
 from .info_command import info, when
 from .running import SETTINGS
-from .zone_keeping_commands import collect, tell_repaired
+from .zone_keeping_commands import collect
 from .zone_keeping_commands import pin as pin_in_zone
 from .zone_keeping_commands import unpin as unpin_in_zone
 
@@ -230,26 +230,25 @@ def repair(discard: bool, zone: str | None) -> None:
         if zone is None
         else zone_keeping.repair(zone, discard=discard)
     )
-    if zone is None:
-        _tell_repaired(done)
-    else:
-        tell_repaired(zone, done)
+    _tell_repaired(done, zone)
     if done.lost:
         sys.exit(1)
 
 
-def _tell_repaired(done: Repaired) -> None:
+def _tell_repaired(done: Repaired, zone: str | None) -> None:
+    again = "fetched" if zone is None else "sent"
     for uri in done.fetched:
-        click.echo(f"fetched again: {uri}")
+        click.echo(f"{again} again: {uri}")
     for job in done.forgotten:
         click.echo(f"forgotten, computed again when asked for: {job}")
     for uri in done.lost:
         click.echo(f"lost: {uri}; store the file again if you have it elsewhere")
-    for path in done.salvage:
-        click.echo(f"its damaged bytes: {path}")
+    for place in done.salvage:
+        click.echo(f"its damaged bytes: {place}")
     click.echo(
-        f"{len(done.fetched)} fetched, {len(done.forgotten)} jobs forgotten, {len(done.lost)} files"
-        f" lost, {done.cleared} files cleared from quarantine"
+        f"{'' if zone is None else f'zone {zone}: '}{len(done.fetched)} {again} again,"
+        f" {len(done.forgotten)} jobs forgotten, {len(done.lost)} files lost, {done.cleared} damaged"
+        " ones cleared from quarantine"
     )
 
 

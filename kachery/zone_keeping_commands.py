@@ -7,7 +7,6 @@ import click
 from kachery_store.amounts import size_text
 from kachery_store.errors import NotFound
 from kachery_store.pins import parse_pinned
-from kachery_store.repair import Repaired
 from kachery_store.zone_gc import ZoneCollected
 from kachery_store.zone_plan import ZonePolicy
 from kachery_tasks import keeping, zone_keeping
@@ -64,19 +63,3 @@ def _pinnable(what: str) -> str:
     uri = what if "://" in what else keeping.uri_of(current().store, what)
     parse_pinned(uri)
     return uri
-
-
-def tell_repaired(zone: str, done: Repaired) -> None:
-    """Say what became of the damage in a zone."""
-    for uri in done.fetched:
-        click.echo(f"sent again: {uri}")
-    for job in done.forgotten:
-        click.echo(f"forgotten, computed again when asked for: {job}")
-    for uri in done.lost:
-        click.echo(f"lost: {uri}; store the file again if you have it elsewhere")
-    for place in done.salvage:
-        click.echo(f"its damaged bytes: {place}")
-    click.echo(
-        f"zone {zone}: {len(done.fetched)} sent again, {len(done.forgotten)} jobs forgotten,"
-        f" {len(done.lost)} files lost, {done.cleared} objects cleared from quarantine"
-    )

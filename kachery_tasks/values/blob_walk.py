@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgpack
-
-from kachery_store.errors import KacheryError
-
 from ..errors import CannotDecode
 from . import ext
+from .decoding import unpacked
 from .encoding import PREFIX
 
 _REFERENCES = (ext.BYTES_BLOB, ext.BUFFER_BLOB)
@@ -39,19 +36,7 @@ def _walk(data: bytes | memoryview, found: dict[tuple[bytes, int], None]) -> Non
         elif code in _NESTED and any(beginning in payload for beginning in _BEGINNINGS):
             _walk(payload, found)
 
-    try:
-        msgpack.unpackb(
-            data,
-            ext_hook=extension,
-            object_pairs_hook=_nothing,
-            list_hook=_nothing,
-            strict_map_key=False,
-            unicode_errors="surrogatepass",
-        )
-    except KacheryError:
-        raise
-    except (ValueError, TypeError, msgpack.UnpackException, RecursionError) as error:
-        raise CannotDecode(f"these bytes are not an encoded value: {error}") from error
+    unpacked(data, extension, object_pairs_hook=_nothing, list_hook=_nothing)
 
 
 def _nothing(_: Any) -> None:

@@ -46,15 +46,20 @@ def decode(data: bytes, load_blob: LoadBlob, load_opaque: LoadOpaque = no_opaque
 
 
 def _unpack(data: bytes | memoryview, load: _Loaders) -> Any:
-    def extension(code: int, payload: bytes) -> Any:
-        return _extension(code, payload, load)
+    return unpacked(data, lambda code, payload: _extension(code, payload, load))
 
+
+def unpacked(
+    data: bytes | memoryview, extension: Callable[[int, bytes], Any], **hooks: Callable[[Any], Any]
+) -> Any:
+    """What msgpack makes of (part of) an encoding; CannotDecode for bytes that are none."""
     try:
         return msgpack.unpackb(
             data,
             ext_hook=extension,
             strict_map_key=False,
             unicode_errors="surrogatepass",
+            **hooks,
         )
     except KacheryError:
         raise
