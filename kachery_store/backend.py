@@ -89,8 +89,12 @@ class Backend(Protocol):
     def entries(self, folder: str) -> Iterator[tuple[str, Status]]:
         """`names`, each with its status."""
 
-    def quarantine(self, name: str) -> str | None:
-        """Move what is damaged out of the way; returns where it is now, None if it had gone."""
+    def quarantine(self, name: str, seen: Status | None = None) -> str | None:
+        """Move what is damaged out of the way; returns where it is now, None if it had gone.
+
+        `seen` is its status when it was found damaged: what has another version by now was repaired
+        by somebody else, and stays.
+        """
 
 
 class ReadOnly:

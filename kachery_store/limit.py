@@ -11,30 +11,22 @@ import atexit
 import logging
 import os
 import threading
-from collections.abc import Callable
 
 from .config import read_config
 from .errors import KacheryError
+from .local_backend import LocalBackend
+from .meaning import held_by_at
 
 _log = logging.getLogger("kachery.store")
 
 _FIRST_SECONDS = 10.0
 _EVERY_SECONDS = 600.0
 
-Enforce = Callable[[str, int], object]  # root of a store, bytes that it may have
-
-_enforce: Enforce | None = None
 _limits: dict[str, int] = {}  # root -> bytes
 _seen: dict[str, int] = {}  # root -> when something was last written, as of the last look
 _mutex = threading.Lock()  # one look at a time
 _thread: threading.Thread | None = None
 _ending = threading.Event()
-
-
-def enforce_with(enforce: Enforce) -> None:
-    """Say what brings a store below its limit; this floor does not know what a record holds."""
-    global _enforce
-    _enforce = enforce
 
 
 def watch(root: str) -> None:
@@ -55,14 +47,19 @@ def enforce_now() -> None:
     with _mutex:
         for root, limit in list(_limits.items()):
             written = _last_write(root)
-            if _enforce is not None and written != _seen[root]:
-                _enforce_one(_enforce, root, limit)
+            if written != _seen[root]:
+                _enforce(root, limit)
                 _seen[root] = _last_write(root)
 
 
-def _enforce_one(enforce: Enforce, root: str, limit: int) -> None:
+def _enforce(root: str, limit: int) -> None:
+    from .gc import collect_garbage, stored_bytes
+    from .removal import Policy
+
+    backend = LocalBackend(root)
     try:
-        enforce(root, limit)
+        if stored_bytes(backend) > limit:
+            collect_garbage(backend, held_by_at(root), Policy(max_size=limit))
     except (KacheryError, OSError) as error:
         _log.warning("could not keep %s below %d bytes: %s", root, limit, error)
 

@@ -88,6 +88,7 @@ class LocalBackend:
         try:
             fd = os.open(self._prefix + name, _READING)
         except FileNotFoundError:
+            self._check_there(name)
             raise NotFound(f"{name} is not in the store at {self.root}") from None
         except OSError as error:
             raise unavailable(self.root, error) from error
@@ -106,6 +107,7 @@ class LocalBackend:
         try:
             return os.stat(self._prefix + name)
         except FileNotFoundError:
+            self._check_there(name)
             return None
         except OSError as error:
             raise unavailable(self.root, error) from error
@@ -169,30 +171,36 @@ class LocalBackend:
         except OSError as error:
             raise unavailable(self.root, error) from error
 
-    def quarantine(self, name: str, seen: os.stat_result | None = None) -> str | None:
+    def quarantine(self, name: str, seen: os.stat_result | Status | None = None) -> str | None:
         """Move a damaged file out of the way; returns where it is now, or None if it had gone.
 
         `seen` is the status of the file found damaged: another that took its place since is left
         alone.
         """
         now = self.stat(name)
-        if now is None or (seen is not None and now.st_ino != seen.st_ino):
+        if now is None or (seen is not None and not _is_same(now, seen)):
             return None
         target = f"quarantine/{name.replace('/', '_')}.{os.urandom(4).hex()}"
+        self.refuse_links(name)
+        self.refuse_links(target)
         try:
             self.make_folder(self.path("quarantine"))
             os.rename(self.path(name), self.path(target))
         except FileNotFoundError:
             return None
+        except StoreUnavailable:
+            raise
         except OSError as error:
             raise unavailable(self.root, error) from error
         return self.path(target)
 
     def remove(self, name: str) -> bool:
         """Delete what is under a name; False when there was nothing."""
+        self.refuse_links(name)
         try:
             os.unlink(self._prefix + name)
         except FileNotFoundError:
+            self._check_there(name)
             return False
         except OSError as error:
             raise unavailable(self.root, error) from error
@@ -203,6 +211,7 @@ class LocalBackend:
         try:
             entries = list(os.scandir(self._prefix + folder))
         except FileNotFoundError:
+            self._check_there(folder)
             return
         except OSError as error:
             raise unavailable(self.root, error) from error
@@ -224,11 +233,56 @@ class LocalBackend:
         """Create a folder and those above it; one that is there is left as it is."""
         if os.path.isdir(folder):
             return
+        if self.shared and self._layout_written and os.path.dirname(folder) == self.root:
+            self._check_there(folder)
         self.make_folder(os.path.dirname(folder))
         with suppress(FileExistsError):
             os.mkdir(folder)
             if self.shared:  # whatever the umask says; what is made inside has the same group
                 os.chmod(folder, _SHARED_FOLDER)
+
+    def refuse_links(self, name: str) -> None:
+        """Refuse to write below a symbolic link in a zone: whoever made it chose where that goes.
+
+        In a store of one's own, links are one's own business. StoreUnavailable.
+        """
+        if not self.shared:
+            return
+        folder = self.root
+        for part in name.split("/")[:-1]:
+            folder = f"{folder}/{part}"
+            if os.path.islink(folder):
+                raise StoreUnavailable(
+                    f"nothing is written to {name} in the zone at {self.root}: {folder} is a symbolic"
+                    " link, which may lead out of it. Put a folder in its place",
+                    errno.ELOOP,
+                    self.root,
+                )
+
+    def _check_there(self, name: str) -> None:
+        """Tell a zone that has vanished from one that lacks something.
+
+        A disk that is not mounted leaves an empty folder, or none; a zone has a layout. Raises
+        StoreUnavailable.
+        """
+        if not (self.shared and self._layout_written) or name == LAYOUT_FILE:
+            return
+        if not os.path.exists(self.path(LAYOUT_FILE)):
+            raise self.vanished()
+
+    def expect_layout(self) -> None:
+        """Take it from now on that the layout is there: who looked found it."""
+        self._layout_written = True
+
+    def vanished(self) -> StoreUnavailable:
+        """The error that says that a zone was there and is not."""
+        return StoreUnavailable(
+            f"the zone at {self.root} has gone: there is no {LAYOUT_FILE} any more. Mount its disk"
+            " again; if it was deleted on purpose and shall begin anew, make it with `kachery zone"
+            " check`",
+            errno.ENOENT,
+            self.root,
+        )
 
     def _check_layout(self) -> None:
         try:
@@ -254,6 +308,13 @@ class LocalBackend:
         """Create the root and the folders above it so that they survive power loss."""
         missing = []
         folder = self.root
+        if self.shared and not os.path.isdir(os.path.dirname(folder)):
+            raise StoreUnavailable(  # a disk that is not mounted has no folders
+                f"there is no folder {os.path.dirname(folder)} for the zone at {folder}: mount its"
+                " disk, or make that folder",
+                errno.ENOENT,
+                self.root,
+            )
         while not os.path.isdir(folder):
             missing.append(folder)
             folder = os.path.dirname(folder)
@@ -287,7 +348,9 @@ class TemporaryFile:
 
     def __init__(self, backend: LocalBackend) -> None:
         self._backend = backend
-        self._path = backend.path(f"tmp/{os.getpid()}.{os.urandom(8).hex()}")
+        name = f"tmp/{os.getpid()}.{os.urandom(8).hex()}"
+        backend.refuse_links(name)
+        self._path = backend.path(name)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         try:
             self._fd = os.open(self._path, flags, _READ_ONLY)
@@ -306,6 +369,7 @@ class TemporaryFile:
     def commit(self, name: str, *, durable: bool) -> bool:
         """Give the file its name; False when the name is taken (then what is there is synced)."""
         target = self._backend.path(name)
+        self._backend.refuse_links(name)
         if durable:
             os.fsync(self._fd)
         created = self._link(target)
@@ -318,6 +382,7 @@ class TemporaryFile:
     def commit_over(self, name: str) -> None:
         """Give the file its name, in the place of what has it now; durable."""
         target = self._backend.path(name)
+        self._backend.refuse_links(name)
         os.fsync(self._fd)
         try:
             os.replace(self._path, target)
@@ -348,6 +413,12 @@ class TemporaryFile:
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.EROFS):
                 raise
+
+
+def _is_same(now: os.stat_result, seen: os.stat_result | Status) -> bool:
+    if isinstance(seen, Status):
+        return _status(now).version == seen.version
+    return now.st_ino == seen.st_ino
 
 
 def _status(found: os.stat_result) -> Status:

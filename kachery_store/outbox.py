@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 from urllib.parse import quote
 
+from .digest import hash_buffer
 from .local_backend import LocalBackend
 
 
@@ -25,15 +26,21 @@ class Outbox:
 
     def __init__(self, backend: LocalBackend, zone: str) -> None:
         self._backend = backend
-        self._folder = f"outbox/{quote(zone, safe='')}"
+        name = quote(zone, safe="")
+        self._folder = f"outbox/{name}"
+        self._mark = f"zones/{name}"
 
     def add(self, item: Item, *, durable: bool) -> None:
         """Note that something is to be sent. Raises StoreUnavailable."""
         self._backend.create(self._path(item), b"", durable=durable)
 
     def remove(self, item: Item) -> None:
-        """Note that the zone has it."""
+        """Note that it need not be sent: the zone has it, or nobody has it any more."""
         self._backend.remove(self._path(item))
+
+    def has(self, item: Item) -> bool:
+        """Whether something waits."""
+        return self._backend.status(self._path(item)) is not None
 
     def items(self) -> list[Item]:
         """What waits, in the order in which it must be sent: records last, for they name the rest."""
@@ -43,6 +50,17 @@ class Outbox:
     def is_empty(self) -> bool:
         """Whether nothing waits."""
         return next(self._names(), None) is None
+
+    def has_seen(self, url: str) -> bool:
+        """Whether a zone was there, at that URL, for this store or another process that uses it."""
+        return self._backend.status(self._mark_of(url)) is not None
+
+    def note_seen(self, url: str) -> None:
+        """Note that the zone is there. Raises StoreUnavailable."""
+        self._backend.create(self._mark_of(url), b"", durable=False)
+
+    def _mark_of(self, url: str) -> str:
+        return f"{self._mark}-{hash_buffer('blake3', url.encode(errors='replace'))[:16]}"
 
     def _names(self) -> Iterator[str]:
         return self._backend.names(self._folder)

@@ -54,6 +54,7 @@ def refresh(backend: LocalBackend, name: str) -> bool:
     Its time is renewed, so that no collection which is under way takes it. Where this user may write
     nothing, the file is taken as it is.
     """
+    backend.refuse_links(name)
     with locked(backend, fcntl.LOCK_SH):
         try:
             os.utime(backend.path(name))
@@ -82,6 +83,7 @@ def take_away(backend: LocalBackend, file: File, may_go: Callable[[os.stat_resul
 
     `may_go` has the last word; it is asked while nobody can begin to count on anything.
     """
+    backend.refuse_links(file.name)
     path = backend.path(file.name)
     aside = backend.path(f"tmp/gc.{os.urandom(8).hex()}")
     try:
@@ -100,6 +102,8 @@ def take_away(backend: LocalBackend, file: File, may_go: Callable[[os.stat_resul
         os.unlink(aside)
     except FileNotFoundError:
         return False
+    except StoreUnavailable:
+        raise
     except OSError as error:
         raise unavailable(backend.root, error) from error
     return True
@@ -109,33 +113,53 @@ def take_away(backend: LocalBackend, file: File, may_go: Callable[[os.stat_resul
 def locked(backend: LocalBackend, kind: int) -> Iterator[None]:
     """Hold the lock that keeps `refresh` and `take_away` apart; `kind` as for flock.
 
-    In a store that cannot be written there is nothing to be kept apart.
+    In a store that cannot be written, or is not there, there is nothing to be kept apart. Where the
+    lock cannot be had for another reason nothing goes on without it: StoreUnavailable.
     """
-    flags = os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC
-    try:
-        fd = os.open(backend.path(LOCK_FILE), flags, 0o644)
-    except OSError:
+    fd = _lock_file(backend)
+    if fd is None:
         yield
         return
     try:
-        fcntl.flock(fd, kind)
+        _lock(backend, fd, kind)
         yield
     finally:
         os.close(fd)
+
+
+def _lock_file(backend: LocalBackend) -> int | None:
+    flags = os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        return os.open(backend.path(LOCK_FILE), flags, 0o644)
+    except OSError as error:
+        if error.errno in (*_MAY_NOT, errno.ENOENT):
+            return None
+        raise unavailable(backend.root, error) from error
+
+
+def _lock(backend: LocalBackend, fd: int, kind: int) -> None:
+    try:
+        fcntl.flock(fd, kind)
+    except OSError as error:  # of a file system without locks, or out of them
+        raise unavailable(backend.root, error) from error
 
 
 def file_time(backend: LocalBackend) -> int:
     """What the clock of the file system says, in nanoseconds since 1970. StoreUnavailable."""
     try:
         backend.ensure_layout()
-        path = backend.path(f"tmp/{os.getpid()}.{os.urandom(8).hex()}")
-        os.makedirs(os.path.dirname(path), exist_ok=True)
+        name = f"tmp/{os.getpid()}.{os.urandom(8).hex()}"
+        path = backend.path(name)
+        backend.refuse_links(name)
+        backend.make_folder(os.path.dirname(path))
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             os.unlink(path)
             return os.fstat(fd).st_mtime_ns
         finally:
             os.close(fd)
+    except StoreUnavailable:
+        raise
     except OSError as error:
         raise unavailable(backend.root, error) from error
 

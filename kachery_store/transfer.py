@@ -16,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TypeVar
 
-from .backend import Backend
+from .backend import Backend, Status
 from .blobs import Blobs
 from .digest import Digest, hash_buffer, new_hasher
 from .errors import BadManifest, DigestMismatch, NotFound, StoreUnavailable, unavailable
@@ -137,26 +137,31 @@ def fetch(zone: Backend, digest: Digest, local: LocalBackend) -> None:
     """
     found = zone.status(digest.path) if zone.part_size is None else None
     if found is not None and found.size > PART_SIZE:
-        return _fetch_ranges(zone, digest, found.size, local)
+        return _fetch_ranges(zone, digest, found, local)
     try:
-        data = _read_checked(zone, digest)
+        data = _read_checked(zone, digest, f"{digest} is damaged")
     except NotFound:
         if zone.part_size is None:
             raise
-        return _fetch_parts(zone, manifest_of_blob(zone, digest), local)
-    if data is None:
-        raise _damaged(zone, digest.path, f"{digest} is damaged")
+        seen = zone.status(manifest_name(digest))
+        return _fetch_parts(zone, manifest_of_blob(zone, digest), seen, local)
     local.create(digest.path, data, durable=False)
     return None
 
 
-def _read_checked(zone: Backend, digest: Digest) -> bytes | None:
-    """The bytes of a blob that a zone keeps as one; None if they are damaged there, not on the way."""
-    for _ in range(2):
-        data = zone.read(digest.path)
-        if hash_buffer(digest.algorithm, data) == digest.hex:
-            return data
-    return None
+def _read_checked(zone: Backend, digest: Digest, what: str) -> bytes:
+    """The bytes of a blob that a zone keeps as one.
+
+    If they are damaged there, not only on the way, they are set aside: DigestMismatch says `what`.
+    """
+    data = zone.read(digest.path)
+    if hash_buffer(digest.algorithm, data) == digest.hex:
+        return data
+    seen = zone.status(digest.path)  # before it is read, so what is set aside is what was read
+    data = zone.read(digest.path)
+    if hash_buffer(digest.algorithm, data) == digest.hex:
+        return data
+    raise _damaged(zone, digest.path, what, seen)
 
 
 def load(zone: Backend, digest: Digest) -> bytes:
@@ -175,33 +180,43 @@ def load(zone: Backend, digest: Digest) -> bytes:
 
 def manifest_of_blob(zone: Backend, digest: Digest) -> Manifest:
     """The manifest of a blob that a zone has in parts. NotFound, DigestMismatch, StoreUnavailable."""
-    name = manifest_name(digest)
     try:
-        data = zone.read(name)
+        return _read_manifest(zone, digest)
+    except BadManifest:
+        seen = zone.status(manifest_name(digest))
+    try:
+        return _read_manifest(zone, digest)
+    except BadManifest as error:
+        what = f"the manifest of {digest} is damaged ({error})"
+        raise _damaged(zone, manifest_name(digest), what, seen) from error
+
+
+def _read_manifest(zone: Backend, digest: Digest) -> Manifest:
+    try:
+        manifest = Manifest.from_bytes(zone.read(manifest_name(digest)))
     except NotFound:
         raise NotFound(f"{digest} is not in the store at {zone.url}") from None
-    try:
-        manifest = Manifest.from_bytes(data)
-    except BadManifest as error:
-        raise _damaged(zone, name, f"the manifest of {digest} is damaged ({error})") from error
     if manifest.digest != digest:
-        raise _damaged(zone, name, f"the manifest of {digest} is that of {manifest.digest}")
+        raise BadManifest(f"it is that of {manifest.digest}")
     return manifest
 
 
-def _fetch_parts(zone: Backend, manifest: Manifest, local: LocalBackend) -> None:
+def _fetch_parts(
+    zone: Backend, manifest: Manifest, seen: Status | None, local: LocalBackend
+) -> None:
+    """Bring a large blob. `seen`: the status of the manifest before it was read."""
     with _partial(manifest.digest, manifest.size, local) as partial:
         if partial.is_done(manifest.digest):
             return
-        if not _complete(zone, manifest, partial):
-            raise _damaged(
-                zone, manifest_name(manifest.digest), f"the manifest of {manifest.digest} is wrong"
-            )
+        if not _complete(zone, manifest, seen, partial):
+            what = f"the manifest of {manifest.digest} is wrong"
+            raise _damaged(zone, manifest_name(manifest.digest), what, seen)
         partial.commit(manifest.digest)
 
 
-def _fetch_ranges(zone: Backend, digest: Digest, size: int, local: LocalBackend) -> None:
+def _fetch_ranges(zone: Backend, digest: Digest, seen: Status, local: LocalBackend) -> None:
     """Bring a large blob that is kept whole."""
+    size = seen.size
     with (
         _partial(digest, size, local) as partial,
         progress_bar(f"pull {digest.hex[:10]}", size) as add,
@@ -215,11 +230,11 @@ def _fetch_ranges(zone: Backend, digest: Digest, size: int, local: LocalBackend)
             partial.write(start, data)
             add(len(data))
         if hasher.hexdigest() != digest.hex:
-            raise _damaged(zone, digest.path, f"{digest} is damaged")
+            raise _damaged(zone, digest.path, f"{digest} is damaged", seen)
         partial.commit(digest)
 
 
-def _complete(zone: Backend, manifest: Manifest, partial: _Partial) -> bool:
+def _complete(zone: Backend, manifest: Manifest, seen: Status | None, partial: _Partial) -> bool:
     """Fetch the parts that a partial file lacks; whether the whole is what it should be.
 
     The whole is hashed in order, while later parts are on their way.
@@ -231,7 +246,7 @@ def _complete(zone: Backend, manifest: Manifest, partial: _Partial) -> bool:
         data = b"" if all_missing else partial.read(part)
         if _fits(part, data):
             return data
-        fetched = _part_of_zone(zone, whole, part)
+        fetched = _part_of_zone(zone, whole, part, seen)
         partial.write(part.start, fetched)
         return fetched
 
@@ -242,16 +257,22 @@ def _complete(zone: Backend, manifest: Manifest, partial: _Partial) -> bool:
     return hasher.hexdigest() == whole.hex
 
 
-def _part_of_zone(zone: Backend, whole: Digest, part: Part) -> bytes:
-    """A part, checked. What is lost or damaged takes the manifest with it, so that it is sent again."""
+def _part_of_zone(zone: Backend, whole: Digest, part: Part, seen: Status | None) -> bytes:
+    """A part, checked. What is lost or damaged takes the manifest with it, so that it is sent again.
+
+    `seen` is the status of the manifest.
+    """
+    what = f"a part of {whole} is damaged"
     try:
-        data = _read_checked(zone, part.digest)
+        data = _read_checked(zone, part.digest, what)
     except NotFound:
-        _damaged(zone, manifest_name(whole), f"a part of {whole} is lost")
+        _damaged(zone, manifest_name(whole), f"a part of {whole} is lost", seen)
         raise
-    if data is None or len(data) != part.end - part.start:
-        _damaged(zone, manifest_name(whole), f"a part of {whole} is damaged")
-        raise _damaged(zone, part.digest.path, f"a part of {whole} is damaged")
+    except DigestMismatch:
+        _damaged(zone, manifest_name(whole), what, seen)
+        raise
+    if len(data) != part.end - part.start:  # the bytes are right, and what lists them is wrong
+        raise _damaged(zone, manifest_name(whole), what, seen)
     return data
 
 
@@ -348,10 +369,13 @@ def _at_once(work: Callable[[S], T], items: Iterable[S]) -> Iterator[T]:
             raise
 
 
-def _damaged(zone: Backend, name: str, what: str) -> DigestMismatch:
-    """Set aside what is damaged in a zone, if we may; the error that says so."""
+def _damaged(zone: Backend, name: str, what: str, seen: Status | None) -> DigestMismatch:
+    """Set aside what is damaged in a zone, if we may; the error that says so.
+
+    `seen` is its status, taken before it was read: what somebody has put there since stays.
+    """
     try:
-        moved = zone.quarantine(name)
+        moved = zone.quarantine(name, seen)
         where = f"moved to {moved}" if moved else "it has been moved away already"
     except StoreUnavailable as error:
         where = f"it could not be moved away: {error}"

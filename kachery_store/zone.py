@@ -20,7 +20,7 @@ from .errors import (
     StoreUnavailable,
     ZoneWarning,
 )
-from .local_backend import LAYOUT_FILE, LAYOUT_VERSION
+from .local_backend import LAYOUT_FILE, LAYOUT_VERSION, LocalBackend
 from .saying import warn
 
 _ASK_AGAIN_AFTER = 30.0  # seconds
@@ -41,8 +41,10 @@ class Zone:
         self.backend: Backend = ReadOnly(backend) if read_only else backend
         self.read_only = read_only
         self.expires = expires
+        self._folder = backend if isinstance(backend, LocalBackend) else None
         self._away_until = 0.0
         self._closed_until = 0.0
+        self._refusal_told = False
         self._known_layout = False
         self._lock = threading.Lock()
 
@@ -74,11 +76,9 @@ class Zone:
     def refused(self, error: StoreUnavailable) -> None:
         """Note that it does not let us write, and say so, once."""
         with self._lock:
-            was_closed, self._closed_until = (
-                self._closed_until,
-                time.monotonic() + _ASK_AGAIN_AFTER,
-            )
-        if not was_closed:
+            told, self._refusal_told = self._refusal_told, True
+            self._closed_until = time.monotonic() + _ASK_AGAIN_AFTER
+        if not told:
             warn(
                 ZoneWarning(
                     f"zone {self.name}: {str(error).rstrip('.')}. It is read all the same; what it"
@@ -88,20 +88,40 @@ class Zone:
             )
 
     def is_back(self) -> bool:
-        """Note that it answered; whether it had been away."""
-        was_away, self._away_until = self._away_until, 0.0
-        return bool(was_away)
+        """Note that it answered; whether it had been away, or writing there may be tried again.
 
-    def prepare(self, *, writing: bool) -> None:
+        The latter is said once after each refusal.
+        """
+        with self._lock:
+            was_away, self._away_until = self._away_until, 0.0
+            was_closed = 0.0 < self._closed_until <= time.monotonic()
+            if was_closed:
+                self._closed_until = 0.0
+        return bool(was_away) or was_closed
+
+    def accepted(self) -> None:
+        """Note that it let us write."""
+        with self._lock:
+            self._closed_until, self._refusal_told = 0.0, False
+
+    @property
+    def is_prepared(self) -> bool:
+        """Whether its layout has been looked at, and is known."""
+        return self._known_layout
+
+    def prepare(self, *, writing: bool, seen: bool = False) -> None:
         """Look at the layout before the first use, and write it before the first writing.
 
-        Raises StoreTooNew when a later kachery laid the zone out, StoreUnavailable.
+        `seen`: it had a layout earlier, so a folder without one is a disk that is not mounted. Raises
+        StoreTooNew when a later kachery laid the zone out, StoreUnavailable.
         """
         if self._known_layout:
             return
         try:
             version = json.loads(self.backend.read(LAYOUT_FILE, 0, _MOST_LAYOUT))["layout"]
         except NotFound:
+            if seen and self._folder is not None:
+                raise self._folder.vanished() from None
             if not writing:
                 return
             text = json.dumps({"kachery": "store", "layout": LAYOUT_VERSION}) + "\n"
@@ -118,6 +138,8 @@ class Zone:
                 f" kachery knows layouts up to {LAYOUT_VERSION}: upgrade kachery, or use another zone"
             )
         self._known_layout = True
+        if self._folder is not None:
+            self._folder.expect_layout()
 
 
 def check_name(name: str) -> None:

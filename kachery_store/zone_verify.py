@@ -86,22 +86,33 @@ class ZoneVerification:
 
     def _check(self, name: str, progress: Callable[[int], object]) -> list[Damage]:
         """What is wrong with an object, or with what it lists. StoreUnavailable."""
+        if not self._wrong_with(name, progress):
+            return []
+        seen = self._backend.status(name)
+        found = self._wrong_with(name, _silent)  # it may have been repaired since
+        if found is None:
+            return []
+        return [self._damage(name, found, seen)] if isinstance(found, str) else found
+
+    def _wrong_with(
+        self, name: str, progress: Callable[[int], object]
+    ) -> str | list[Damage] | None:
         try:
             if name.startswith("manifests/"):
-                return self._check_parts(name, progress)
+                return self._check_parts(name, progress) or None
             if digest_of(name) is not None:
                 self._check_blob(name, progress)
             elif name.partition("/")[0] in HEX_LENGTH:
-                raise DigestMismatch("its name is no digest")
+                return "its name is no digest"
             else:
                 data = self._backend.read(name)
                 progress(len(data))
                 self._check_entry(name, data)
         except NotFound:  # somebody has deleted it, which is no damage
-            return []
+            return None
         except DigestMismatch as error:
-            return [self._damage(name, str(error))]
-        return []
+            return str(error)
+        return None
 
     def _check_blob(self, name: str, progress: Callable[[int], object]) -> None:
         digest = digest_of(name)
@@ -134,12 +145,16 @@ class ZoneVerification:
         # Unless somebody has deleted all of it meanwhile.
         return lacking if self._backend.status(name) is not None else []
 
-    def _damage(self, name: str, why: str) -> Damage:
+    def _damage(self, name: str, why: str, seen: Status | None) -> Damage:
         moved = None
         if not self._zone.read_only:
             with suppress(StoreUnavailable):  # we may not, which is told
-                moved = self._backend.quarantine(name)
+                moved = self._backend.quarantine(name, seen)
         return Damage(name, why, moved or "")
+
+
+def _silent(_: int) -> None:
+    """Tell nobody."""
 
 
 def _lack(found: Status | None, size: int) -> str:

@@ -6,175 +6,26 @@ verified and kept locally.
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from . import transfer
 from .blobs import Blobs
-from .digest import Digest, hash_buffer, make_digest
+from .digest import Digest
 from .errors import DigestMismatch, NotFound, OutOfReach, StoreUnavailable, ZoneWarning
 from .local_backend import LocalBackend
-from .outbox import Item, Outbox
+from .outbox import Item
 from .refs import Refs
 from .saying import warn
-from .zone import Zone
+from .uplink import MOST_REF, Objection, Uplink, no_objection, ref_name
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
+__all__ = ["Objection", "Uplink", "ZonedBlobs", "ZonedRefs", "no_objection"]
+
 T = TypeVar("T")
-
-_MOST_REF = 32_000_000  # bytes; small results are in records, large ones are blobs
-
-
-class Objection(Protocol):
-    """What is said against taking something from a zone: a reason, or None."""
-
-    def __call__(
-        self, folder: str, name: str, data: bytes, *, damaged_too: bool = False
-    ) -> str | None:
-        """What speaks against a ref; with `damaged_too`, also that it is damaged."""
-
-
-def no_objection(
-    folder: str,  # noqa: ARG001
-    name: str,  # noqa: ARG001
-    data: bytes,  # noqa: ARG001
-    *,
-    damaged_too: bool = False,  # noqa: ARG001
-) -> str | None:
-    """Everything is taken."""
-    return None
-
-
-class Uplink:
-    """The way to a zone, and what waits for it.
-
-    `objection` is asked about every ref that comes from the zone.
-    """
-
-    def __init__(
-        self, zone: Zone, local: LocalBackend, objection: Objection = no_objection
-    ) -> None:
-        self.zone = zone
-        self.outbox = Outbox(local, zone.name)
-        self.objection = objection
-        self._local = local
-        self._sending = threading.Lock()
-        self._process = os.getpid()
-        self._has_answered = False
-
-    def send(self, item: Item, sending: Callable[[], T], *, durable: bool) -> T | None:
-        """Send something, or note that it is to be sent; None in the latter case.
-
-        Raises StoreUnavailable when the local store fails.
-        """
-        if self.zone.read_only:
-            return None
-        if not (self.zone.is_away or self.zone.is_closed):
-            try:
-                self.zone.prepare(writing=True)
-                sent = sending()
-            except StoreUnavailable as error:
-                self._blame(error, writing=True)
-            else:
-                self._answered()
-                return sent
-        self.outbox.add(item, durable=durable)
-        return None
-
-    def fetch(self, what: str, fetching: Callable[[], T]) -> T:
-        """Ask the zone for something. NotFound; OutOfReach, which was said, when it cannot be asked."""
-        if self.zone.is_away:
-            raise OutOfReach(f"{what} is not here, and zone {self.zone.name} cannot be reached now")
-        try:
-            self.zone.prepare(writing=False)
-            found = fetching()
-        except StoreUnavailable as error:
-            self._blame(error)
-            raise OutOfReach(
-                f"{what} is not here, and zone {self.zone.name} cannot be reached: {error}"
-            ) from error
-        except NotFound:
-            self._answered()
-            raise
-        self._answered()
-        return found
-
-    def push(self, progress: Callable[[int], object] = lambda n: None) -> list[tuple[Item, str]]:  # noqa: ARG005
-        """Send what waits; what could not be sent and why. Raises StoreUnavailable of the zone.
-
-        `progress` is told the number of things that were sent.
-        """
-        failed = []
-        with self._one_at_a_time():
-            self.zone.prepare(writing=True)
-            for item in self.outbox.items():
-                try:
-                    self.send_now(item)
-                except (NotFound, DigestMismatch) as error:  # it has been deleted, or damaged
-                    failed.append((item, str(error)))
-                self.outbox.remove(item)
-                progress(1)
-        self.zone.is_back()
-        return failed
-
-    def send_now(self, item: Item) -> None:
-        """Send one thing that the local store has. NotFound, DigestMismatch, StoreUnavailable."""
-        backend = self.zone.backend
-        if item.kind in ("sha1", "sha256", "blake3"):
-            transfer.send(backend, make_digest(item.kind, item.name), Blobs(self._local))
-        else:
-            self._send_ref(item, ref_name(item.kind, item.name))
-
-    def _send_ref(self, item: Item, name: str) -> None:
-        """Send a ref. If the zone has another one by now, that is the first, here too."""
-        data = self._local.read(name)
-        if self.zone.backend.create(name, data, durable=True) or item.kind != "jobs":
-            return
-        first = self.zone.backend.read(name, 0, _MOST_REF)
-        if first == data or self.objection(item.kind, item.name, first, damaged_too=True):
-            return
-        second = f"{item.name}-{hash_buffer('blake3', data)[:16]}"
-        self._local.create(ref_name("differing", second), data, durable=False)
-        self._local.replace(name, first)
-
-    def _blame(self, error: StoreUnavailable, *, writing: bool = False) -> None:
-        """The zone is away, or does not let us write, if it was not the local store that failed."""
-        if error.place == self._local.root:
-            raise error
-        if writing and error.is_refusal:
-            self.zone.refused(error)
-        else:
-            self.zone.went_away(error)
-
-    def _answered(self) -> None:
-        """Send what waits, when the zone is back, or answers this process for the first time."""
-        first, self._has_answered = not self._has_answered, True
-        if not (self.zone.is_back() or first) or self.zone.read_only or self.zone.is_closed:
-            return
-        if not self.outbox.is_empty() and not self._one_at_a_time().locked():
-            threading.Thread(target=self._push_quietly, name="kachery-push", daemon=True).start()
-
-    def _one_at_a_time(self) -> threading.Lock:
-        """The lock of those who send what waits; a child does not wait for a thread of its parent."""
-        if self._process != os.getpid():
-            self._sending, self._process = threading.Lock(), os.getpid()
-        return self._sending
-
-    def _push_quietly(self) -> None:
-        try:
-            self.push()
-        except StoreUnavailable as error:
-            self._blame(error, writing=True)
-
-
-def ref_name(folder: str, name: str) -> str:
-    """Where a ref is, in a store and in a zone."""
-    return f"{folder}/{name[:2]}/{name}"
 
 
 class ZonedBlobs(Blobs):
@@ -274,13 +125,13 @@ class ZonedRefs(Refs):
         if name in self._spurned:
             raise NotFound(f"{path} of zone {self._uplink.zone.name} is of no use")
         try:
-            data = self._zone.read(path, 0, _MOST_REF + 1)
+            data = self._zone.read(path, 0, MOST_REF + 1)
             objection = self._uplink.objection(self._folder, name, data)
         except DigestMismatch as error:
             objection = str(error)
         else:
-            if len(data) > _MOST_REF:
-                objection = f"it has more than {_MOST_REF} bytes"
+            if len(data) > MOST_REF:
+                objection = f"it has more than {MOST_REF} bytes"
         if objection is not None:
             what = f"{path} of zone {self._uplink.zone.name} is not used: {objection}"
             warn(ZoneWarning(what))
@@ -300,10 +151,12 @@ class ZonedRefs(Refs):
     def create(self, name: str, data: bytes) -> bool:
         """As of Refs: who is first in the zone is the first, and what it wrote is kept here."""
         path = ref_name(self._folder, name)
+        item = Item(self._folder, name)
         first = self._uplink.send(
-            Item(self._folder, name),
+            item,
             lambda: self._zone.create(path, data, durable=True),
             durable=False,
+            behind=self._uplink.is_behind(item, data),
         )
         if first is False:
             try:
@@ -316,15 +169,18 @@ class ZonedRefs(Refs):
         except StoreUnavailable:
             with suppress(StoreUnavailable):  # what is not acknowledged does not wait either
                 if first is None and not self._local.has(name):
-                    self._uplink.outbox.remove(Item(self._folder, name))
+                    self._uplink.outbox.remove(item)
             raise
 
     def replace(self, name: str, data: bytes) -> None:
         """As of Refs, here and in the zone."""
         self._local.replace(name, data)
-        path = ref_name(self._folder, name)
+        path, item = ref_name(self._folder, name), Item(self._folder, name)
         self._uplink.send(
-            Item(self._folder, name), lambda: self._zone.replace(path, data), durable=False
+            item,
+            lambda: self._zone.replace(path, data),
+            durable=False,
+            behind=self._uplink.is_behind(item, data),
         )
 
     def set_aside(self, name: str, why: str = "is damaged") -> None:
@@ -337,13 +193,17 @@ class ZonedRefs(Refs):
             here = self._local.read(name)
             self._local.set_aside(name, why)
         zone = self._uplink.zone
+        with suppress(StoreUnavailable):  # the next push finds that it is not here
+            self._uplink.outbox.remove(Item(self._folder, name))
         if zone.is_away:
             return
         path = ref_name(self._folder, name)
         try:
-            if here is None or self._zone.read(path, 0, _MOST_REF) == here:
+            self._uplink.prepare(writing=False)
+            seen = self._zone.status(path)
+            if here is None or self._zone.read(path, 0, MOST_REF) == here:
                 self._spurned.add(name)
-                if not zone.read_only and self._zone.quarantine(path) is not None:
+                if not zone.read_only and self._zone.quarantine(path, seen) is not None:
                     self._spurned.discard(name)
         except (NotFound, DigestMismatch):
             return
@@ -351,11 +211,35 @@ class ZonedRefs(Refs):
             warn(ZoneWarning(f"{path} of zone {zone.name} {why}, and stays there: {error}"))
 
     def remove(self, name: str) -> bool:
-        """Forget a name here and in the zone. Raises StoreUnavailable when the zone does not let us."""
+        """Forget a name here and in the zone. Raises StoreUnavailable when the zone does not let us.
+
+        What a zone has that is only read stays there, which is said.
+        """
+        self._uplink.outbox.remove(Item(self._folder, name))
         removed = self._local.remove(name)
         if self._uplink.zone.read_only:
+            self._tell_that_it_stays(name)
             return removed
+        self._uplink.prepare(writing=False)
         return self._zone.remove(ref_name(self._folder, name)) or removed
+
+    def _tell_that_it_stays(self, name: str) -> None:
+        zone, path = self._uplink.zone, ref_name(self._folder, name)
+        try:
+            there = self._uplink.fetch(path, lambda: self._zone.status(path))
+        except OutOfReach:
+            has = "may have"
+        else:
+            if there is None:
+                return
+            has = "has"
+        warn(
+            ZoneWarning(
+                f"{path} is forgotten here, but zone {zone.name}, which is only read (read_only ="
+                f" true), {has} it, so it is known as before. Use kachery.using(zone=None), or have"
+                " it forgotten by somebody who may write there"
+            )
+        )
 
     def names(self, start: str = "") -> Iterator[str]:
         """The names that are here; what only the zone has is not listed."""

@@ -44,7 +44,7 @@ def lookup(store: Store, job_id: str) -> Record | None:
     except NotFound:
         return None
     try:
-        return Record.from_bytes(data, job_id)
+        return Record.of_this_store(data, job_id)
     except DigestMismatch:
         store.jobs.set_aside(job_id)
         return None

@@ -8,8 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from kachery_store import Digest, Store
-from kachery_store.errors import ConfigError
+from kachery_store.errors import ConfigError, NotFound, OutOfReach, ZoneWarning
 from kachery_store.outbox import Item
+from kachery_store.saying import warn
 from kachery_store.uri import parse_uri
 from kachery_store.zoned import Uplink
 
@@ -39,8 +40,9 @@ def push(*things: str | Job | Record, progress: Callable[[int], object] | None =
     """Bring files and jobs to the zone in force, with their results and descriptions of their code.
 
     things: URIs, Jobs, Records; without any, what waits because the zone could not be reached. What
-    the zone has is not sent again. Returns when the zone has everything. Raises ConfigError without a
-    zone, BadURI, NotFound, DigestMismatch, StoreUnavailable.
+    the zone has is not sent again. Returns when the zone has everything, but for files that a result
+    only mentions and that are nowhere, which is said. Raises ConfigError without a zone, BadURI,
+    NotFound, DigestMismatch, StoreUnavailable.
     """
     store, uplink = _with_zone()
     told = progress or _silent
@@ -49,15 +51,14 @@ def push(*things: str | Job | Record, progress: Callable[[int], object] | None =
         failed = uplink.push(told)
         lost = [f"{item.kind}/{item.name}: {why}" for item, why in failed]
         return Carried(waiting - len(failed), lost)
-    uplink.zone.prepare(writing=True)
-    needed: dict[Item, None] = {}
-    for thing in things:
-        needed.update(dict.fromkeys(_needed(store, _uri_of(store, thing))))
+    uplink.prepare(writing=True)
+    needed = _all_needed(store, things)
     first = [item for item in needed if item.kind != "jobs"]
     records = [item for item in needed if item.kind == "jobs"]  # last, for they name the rest
+    sent: list[Item] = []
     for items in (first, records):
-        _all_at_once(uplink.send_now, items, told)
-    return Carried(len(needed), [])
+        _all_at_once(lambda item: _send(uplink, item, needed[item], sent), items, told)
+    return Carried(len(sent), [])
 
 
 def pull(*things: str | Job | Record, progress: Callable[[int], object] | None = None) -> Carried:
@@ -66,12 +67,13 @@ def pull(*things: str | Job | Record, progress: Callable[[int], object] | None =
     Errors as for `push`; NotFound names what is in neither place.
     """
     store, uplink = _with_zone()
-    uplink.zone.prepare(writing=False)
-    needed: dict[Item, None] = {}
-    for thing in things:
-        needed.update(dict.fromkeys(_needed(store, _uri_of(store, thing))))
-    _all_at_once(lambda item: _bring(store, item), needed, progress or _silent)
-    return Carried(len(needed), [])
+    uplink.prepare(writing=False)
+    needed = _all_needed(store, things)
+    brought: list[Item] = []
+    _all_at_once(
+        lambda item: _bring(store, item, needed[item], brought), needed, progress or _silent
+    )
+    return Carried(len(brought), [])
 
 
 def _with_zone() -> tuple[Store, Uplink]:
@@ -90,11 +92,21 @@ def _uri_of(store: Store, thing: str | Job | Record) -> str:
     return f"{_JOB}{thing}" if is_id else uri_of(store, thing)
 
 
-def _needed(store: Store, uri: str) -> Iterator[Item]:
-    """What a file or a job consists of."""
+def _all_needed(store: Store, things: Iterable[str | Job | Record]) -> dict[Item, str]:
+    """What things consist of, each with who only mentions it, or nothing."""
+    needed: dict[Item, str] = {}
+    for thing in things:
+        for item, mentioned_by in _needed(store, _uri_of(store, thing)):
+            if not mentioned_by or item not in needed:
+                needed[item] = mentioned_by
+    return needed
+
+
+def _needed(store: Store, uri: str) -> Iterator[tuple[Item, str]]:
+    """What a file or a job consists of; a URI in a result may be of a file, or just text."""
     if not uri.startswith(_JOB):
         digest, *_ = parse_uri(uri)
-        yield Item(digest.algorithm, digest.hex)
+        yield Item(digest.algorithm, digest.hex), ""
         return
     job_id = uri.removeprefix(_JOB)
     data = store.jobs.read(job_id)
@@ -102,17 +114,49 @@ def _needed(store: Store, uri: str) -> Iterator[Item]:
     if not held.complete:  # what the result consists of is told by its encoding, which is not here
         store.blobs.path(Digest("blake3", held.address))
         held = holdings(store)(job_id, data)
-    yield from (Item(digest.algorithm, digest.hex) for digest, _ in held.blobs)
-    yield from (Item(digest.algorithm, digest.hex) for digest in held.files)
-    yield from (Item("code", code) for code in held.codes if store.code.has(code))
-    yield Item("jobs", job_id)
+    yield from ((Item(digest.algorithm, digest.hex), "") for digest, _ in held.blobs)
+    yield from ((Item(digest.algorithm, digest.hex), uri) for digest in held.files)
+    yield from ((Item("code", code), "") for code in held.codes if store.code.has(code))
+    yield Item("jobs", job_id), ""
 
 
-def _bring(store: Store, item: Item) -> None:
-    if item.kind in ("jobs", "code"):
-        (store.jobs if item.kind == "jobs" else store.code).read(item.name)
-    else:
-        store.blobs.path(Digest(item.kind, item.name))
+def _send(uplink: Uplink, item: Item, mentioned_by: str, sent: list[Item]) -> None:
+    try:
+        uplink.send_now(item)
+    except NotFound:
+        if uplink.has(item):  # it is not needed here for that
+            pass
+        elif mentioned_by:
+            return _tell_nowhere(item, mentioned_by)
+        else:
+            raise
+    sent.append(item)
+    return None
+
+
+def _tell_nowhere(item: Item, mentioned_by: str) -> None:
+    warn(
+        ZoneWarning(
+            f"{mentioned_by} mentions {item.kind}://{item.name}, which is neither here nor in the"
+            " zone: it is left out"
+        )
+    )
+
+
+def _bring(store: Store, item: Item, mentioned_by: str, brought: list[Item]) -> None:
+    try:
+        if item.kind in ("jobs", "code"):
+            (store.jobs if item.kind == "jobs" else store.code).read(item.name)
+        else:
+            store.blobs.path(Digest(item.kind, item.name))
+    except OutOfReach:
+        raise
+    except NotFound:
+        if not mentioned_by:
+            raise
+        return _tell_nowhere(item, mentioned_by)
+    brought.append(item)
+    return None
 
 
 def _all_at_once(

@@ -1,21 +1,18 @@
 """What stays and what goes, for the store in force: pins, collection, verification, repair.
 
-This is where the floor of the store, which knows bytes, is told what records hold. Importing this module
-also has `maxCacheSizeGiB` enforced.
+This is where the floor of the store, which knows bytes, is told what records hold.
 """
 
 from __future__ import annotations
 
 import datetime
 from collections.abc import Callable
-from typing import Any
 
 from kachery_store import Digest, Store
 from kachery_store.amounts import parse_size, parse_span
 from kachery_store.config import read_config
 from kachery_store.errors import KacheryError
-from kachery_store.gc import Collected, collect_garbage, stored_bytes
-from kachery_store.limit import enforce_with
+from kachery_store.gc import Collected, collect_garbage
 from kachery_store.pins import Pin
 from kachery_store.removal import GRACE, Policy
 from kachery_store.repair import Repaired
@@ -137,12 +134,3 @@ def uri_of(store: Store, x: str | Job | Record) -> str:
 
 def _seconds(span: Span) -> float:
     return span.total_seconds() if isinstance(span, datetime.timedelta) else parse_span(span)
-
-
-def _enforce(root: str, limit: int) -> Any:
-    store = Store(root)  # what is here, whatever zone is behind it
-    if stored_bytes(store.backend) > limit:
-        collect_garbage(store.backend, holdings(store), Policy(max_size=limit))
-
-
-enforce_with(_enforce)

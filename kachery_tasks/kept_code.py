@@ -5,15 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from kachery_store import DigestMismatch, NotFound, Store, StoreTooNew, StoreUnavailable
+from kachery_store.outbox import Item
 
 from .code import Description, Fingerprint
 
 
 def keep_code(store: Store, fingerprints: Iterable[Fingerprint]) -> None:
-    """Keep what fingerprints stand for, where that is not done. Raises StoreUnavailable."""
+    """Keep what fingerprints stand for, where that is not done. Raises StoreUnavailable.
+
+    What is here is sent to the zone again if that has lost it since.
+    """
     for fingerprint in fingerprints:
         if not store.code.has(fingerprint.digest):
             store.code.create(fingerprint.digest, fingerprint.description.to_bytes())
+        elif store.uplink is not None:
+            item = Item("code", fingerprint.digest)
+            store.uplink.keep(item, fingerprint.description.to_bytes())
 
 
 def kept_code(store: Store, digest: str) -> Description | None:

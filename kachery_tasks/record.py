@@ -6,6 +6,8 @@ grow.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import msgpack
@@ -78,6 +80,15 @@ class Record(NamedTuple):
         Raises DigestMismatch when it is damaged or another job's, StoreTooNew when a later kachery
         wrote it in a way that this one cannot read.
         """
+        record = cls.of_this_store(data, job_id)
+        wrong = wrong_field(record)
+        if wrong is not None:
+            raise DigestMismatch(f"the record of job {job_id} is damaged (its {wrong} is not one)")
+        return record
+
+    @classmethod
+    def of_this_store(cls, data: bytes, job_id: str) -> Record:
+        """The same, for what came into the store through that: its fields need no second look."""
         body = unseal(data, MAGIC, VERSION, f"the record of job {job_id}")
         try:
             fields: list[Any] = msgpack.unpackb(body)[: len(cls._fields)]
@@ -85,9 +96,86 @@ class Record(NamedTuple):
                 raise DigestMismatch(f"the record of job {job_id} is that of another job")
             fields[_RESULT] = Result._make(fields[_RESULT][: len(Result._fields)])
             return cls(*fields)  # an older record has fewer
-        except (ValueError, TypeError, IndexError, msgpack.UnpackException) as error:
+        except (ValueError, TypeError, IndexError, KeyError, msgpack.UnpackException) as error:
             raise DigestMismatch(f"the record of job {job_id} is damaged ({error})") from error
 
 
 _RESULT = Record._fields.index("result")
 _ASKS = Record._fields.index("asks")
+
+
+def wrong_field(record: Record) -> str | None:
+    """The field of a record that is not what it should be, or None.
+
+    A seal tells only that a record is as somebody wrote it, and in a zone anybody may have.
+    """
+    for field, is_right, value in zip(Record._fields, _RECORD_IS, record, strict=True):
+        if not is_right(value):
+            return field
+    return None
+
+
+Is = Callable[[Any], bool]
+
+
+def _is_text(value: Any) -> bool:
+    return type(value) is str
+
+
+def _is_name(value: Any) -> bool:
+    """Whether it can be the name of a file: others lead out of the store."""
+    return type(value) is str and _NAME.fullmatch(value) is not None
+
+
+def _is_bytes(value: Any) -> bool:
+    return type(value) is bytes
+
+
+def _is_digest(value: Any) -> bool:
+    return type(value) is bytes and len(value) == _DIGEST_BYTES
+
+
+def _is_address(value: Any) -> bool:
+    return value == b"" or _is_digest(value)  # of a secret argument
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _is_seconds(value: Any) -> bool:
+    return type(value) in (int, float) and 0 <= value < _MOST_SECONDS
+
+
+def _or_none(is_right: Is) -> Is:
+    return lambda value: value is None or is_right(value)
+
+
+def _list_of(is_right: Is) -> Is:
+    return lambda value: type(value) is list and all(map(is_right, value))
+
+
+def _row_of(*rules: Is) -> Is:
+    """A list that may have grown."""
+    return lambda value: (
+        type(value) in (list, Result)
+        and len(value) >= len(rules)
+        and all(is_right(one) for is_right, one in zip(rules, value, strict=False))
+    )
+
+
+_NAME = re.compile("[0-9A-Za-z][0-9A-Za-z_.-]{0,127}")
+_DIGEST_BYTES = 32
+_MOST_SECONDS = 1e11  # of the year 5138; dates have an end
+_CODES = _list_of(_row_of(_is_text, _is_name))
+_PICKLE = _row_of(_is_text, _is_count, _is_digest, _is_digest, _is_count)
+_RESULT_IS = _row_of(
+    *(_is_digest, _is_count, _is_text, _CODES),
+    *(_or_none(_is_bytes), _list_of(_PICKLE)),
+)
+_RECORD_IS: tuple[Is, ...] = (
+    *(_is_name, _is_text, _is_text, _or_none(_is_text), _is_name),
+    *(_list_of(_row_of(_is_text, _is_address, _is_text)), _RESULT_IS, _is_text),
+    *(_is_seconds, _is_seconds, _is_text, _is_text, _is_count, _is_text, _is_text),
+    *(_CODES, _list_of(_is_text)),
+)

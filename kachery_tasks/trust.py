@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kachery_store.errors import DigestMismatch, StoreTooNew
 
-from .record import Record
+from .record import Record, wrong_field
 
 
 def objection(folder: str, name: str, data: bytes, *, damaged_too: bool = False) -> str | None:
@@ -15,11 +15,14 @@ def objection(folder: str, name: str, data: bytes, *, damaged_too: bool = False)
     if folder != "jobs":
         return None
     try:
-        record = Record.from_bytes(data, name)
+        record = Record.of_this_store(data, name)
     except StoreTooNew as error:
         return str(error)
     except DigestMismatch as error:
         return str(error) if damaged_too else None
+    wrong = wrong_field(record)
+    if wrong is not None:
+        return f"its {wrong} is not one"
     if record.result.pickles:
         return (
             f"the result of {record.task} has a pickle in it, and nothing tells yet who made it;"

@@ -1,5 +1,7 @@
 """Shared fixtures. Real parts only: real folders, real processes, a real Dask cluster."""
 
+import functools
+import gc
 import os
 import subprocess
 import sys
@@ -20,6 +22,12 @@ def count(full, usual):
     return full if FULL else usual
 
 
+def pytest_collection_finish(session):
+    """What is imported by now stays: the garbage collector need not look through it, again and again."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def store_dir(tmp_path, monkeypatch):
     """Every test has a store of its own, also in the processes it starts."""
@@ -28,9 +36,19 @@ def store_dir(tmp_path, monkeypatch):
     return folder
 
 
+def read_models_once():
+    """botocore parses the same megabyte of JSON for every client; here once in a process."""
+    from botocore.loaders import JSONFileLoader
+
+    real = JSONFileLoader.load_file
+    read = functools.cache(lambda path: real(JSONFileLoader(), path))
+    JSONFileLoader.load_file = lambda self, path: read(path)
+
+
 @pytest.fixture(scope="session")
 def s3():
     """A real S3 server with two identities and a bucket `lab`, for all tests of the session."""
+    read_models_once()
     with s3server.running() as server:
         server.make_bucket("lab")
         yield server

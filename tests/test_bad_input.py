@@ -9,7 +9,7 @@ from conftest import count, run_python
 from test_values import there_and_back
 
 import kachery
-from kachery_tasks.values import encode
+from kachery_tasks.values import encode, encoding
 
 
 @kachery.task
@@ -152,7 +152,9 @@ def test_cycles_are_refused_by_place(kind):
 
 
 @pytest.mark.parametrize("make", [lambda v: [v, v], lambda v: (v, v), lambda v: {"a": v, "b": v}])
-def test_sharing_that_explodes(make):
+def test_sharing_that_explodes(make, monkeypatch):
+    """The limit as it is, in make test-full and in test_hostile."""
+    monkeypatch.setattr(encoding, "MAX_SIZE", count(encoding.MAX_SIZE, 1 << 24))
     with pytest.raises(kachery.CannotEncode, match="larger than"):
         same(nested(60, make))
 

@@ -303,7 +303,7 @@ DAMAGE = (flipped, other_bytes, cut_short, with_a_hole)
 def test_local_damage_is_mended_from_the_zone(zone, tmp_path, damage):
     """Every damaged file is found, set aside, and fetched again; in the same process and another."""
     rng = random.Random(damage.__name__)
-    number = count(250, 25)
+    number = count(250, 13)
     store = Store(tmp_path / "one", zone.open())
     data = [rng.randbytes(rng.randrange(1, 5000)) for _ in range(number)]
     digests = [Digest(("sha1", "blake3")[i % 2], "") for i in range(number)]

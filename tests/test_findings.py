@@ -121,7 +121,7 @@ def test_map_of_a_method_needs_an_iterable():
 
 
 def test_tasks_with_threads_that_ask_for_each_other():
-    TASKS["meeting"] = threading.Barrier(2, timeout=5)  # who runs again waits there in vain
+    TASKS["meeting"] = threading.Barrier(2, timeout=2)  # who runs again waits there in vain
 
     @kachery.task(version="1")
     async def first(x):

@@ -379,7 +379,7 @@ def test_sixteen_processes_store_the_same(zone, tmp_path, together):
 
 def _sixteen(tmp_path, url, endpoint, blobs, together):
     code = textwrap.dedent(SAME)
-    processes = count(16, 8) if endpoint else 16
+    processes = count(16, 4) if endpoint else 16
     with ThreadPoolExecutor(processes) as pool:
         children = [
             subprocess.Popen(

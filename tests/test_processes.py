@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from conftest import note_call, run_python, write
+from conftest import count, note_call, run_python, write
 
 import kachery
 
@@ -49,9 +49,9 @@ def tasks(project):
 
 
 def test_kill_at_random_moments(project, tasks, store_dir, tmp_path):
-    """50 rounds of a process that stores 200 results and is killed at a random moment."""
+    """Rounds of a process that stores 200 results and is killed at a random moment."""
     rng = random.Random(1)
-    for round_ in range(50):
+    for round_ in range(count(50, 12)):
         folder = tmp_path / f"store{round_}"
         env = {**os.environ, "KACHERY_DIR": str(folder)}
         process = subprocess.Popen(

@@ -22,7 +22,7 @@ from kachery_tasks.values import decode, encode, registry
 
 pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
 CHECKS = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
-MANY = settings(max_examples=count(100_000, 2000), deadline=None, suppress_health_check=CHECKS)
+MANY = settings(max_examples=count(100_000, 500), deadline=None, suppress_health_check=CHECKS)
 SOME = settings(max_examples=count(20_000, 300), deadline=None, suppress_health_check=CHECKS)
 
 

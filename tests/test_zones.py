@@ -21,7 +21,7 @@ from kachery_store.errors import (
     ZoneWarning,
 )
 from kachery_store.manifest import Manifest
-from kachery_store.remote import open_backend
+from kachery_store.remote import open_backend, s3
 from kachery_store.zone_settings import ZoneSettings
 from kachery_tasks.carrying import pull, push
 
@@ -148,8 +148,9 @@ def test_without_the_zone_work_goes_on_and_is_sent_later(tmp_path, lab, bucket_o
 
 
 @pytest.fixture
-def bucket_or_folder_away(lab, tmp_path):
-    """Functions that put the zone out of reach, and back."""
+def bucket_or_folder_away(lab, tmp_path, monkeypatch):
+    """Functions that put the zone out of reach, and back. Who is refused, asks again soon."""
+    monkeypatch.setattr(s3, "_LONGEST_PAUSE", 0.3)
     toml = tmp_path / "kachery.toml"
     text = toml.read_text()
 

@@ -7,19 +7,25 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+from ..errors import Unsupported
 from .answers import Refusal
 
+_NEEDED = "2.12.2"  # the first with AioConfig(http_session_cls=...)
 _LARGEST = 16_000_000  # bytes; a page of a listing has about one
 _PIECE = 1 << 16
 
 
 def bounded_session() -> dict[str, Any]:
-    """The configuration of aiobotocore for that; empty where it is too old."""
+    """The configuration of aiobotocore for that. Unsupported where it is too old."""
+    import aiobotocore
     from aiobotocore.config import AioConfig
     from aiobotocore.httpsession import AIOHTTPSession
 
     if "http_session_cls" not in inspect.signature(AioConfig.__init__).parameters:
-        return {}
+        raise Unsupported(
+            f"zones at s3:// need aiobotocore {_NEEDED} or later, and this is"
+            f" {aiobotocore.__version__}: pip install 'aiobotocore>={_NEEDED}'"
+        )
 
     class BoundedSession(AIOHTTPSession):  # type: ignore[misc,unused-ignore]
         async def _get_session(self, proxy_url: str | None) -> Any:

@@ -10,13 +10,26 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ..backend import Capabilities, Status
-from ..errors import BadURI, NotFound, StoreUnavailable, Unsupported, UnverifiedWarning
+from ..errors import (
+    BadURI,
+    DigestMismatch,
+    KacheryError,
+    NotFound,
+    StoreUnavailable,
+    Unsupported,
+    UnverifiedWarning,
+)
 from ..saying import warn
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 _VERIFIED = ("memory",)
+_LARGEST = 64_000_000  # bytes; nothing that kachery puts under one name is larger
+_PIECE = 1 << 20
+_MOST_WORDS = 300  # characters of what a file system says, which goes to a person's terminal
+# Without blocks fsspec reads as much as is asked for; with them, all that the server sends.
+_STREAMED: dict[str, dict[str, Any]] = {"http": {"block_size": 0}, "https": {"block_size": 0}}
 
 _lock = threading.Lock()  # one for all: what memory:// holds is shared by the whole process
 
@@ -55,8 +68,27 @@ class FsspecBackend:
 
     def read(self, name: str, start: int = 0, end: int | None = None) -> bytes:
         """The bytes under a name, from `start` up to `end`; NotFound when there is nothing."""
+        if end is not None and end <= start:
+            return b""
         with self._errors(name) as (fs, path):
-            data: bytes = fs.cat_file(path, start=start or None, end=end)
+            if self._scheme in _VERIFIED:
+                data: bytes = fs.cat_file(path, start=start or None, end=end)
+            else:
+                with fs.open(path, "rb", **_STREAMED.get(self._scheme, {})) as file:
+                    data = self._bounded(name, file, start, end)
+        return data
+
+    def _bounded(self, name: str, file: Any, start: int, end: int | None) -> bytes:
+        """Bytes of an open file; DigestMismatch for more than anything has that kachery stores."""
+        for _ in _pieces(file, start):
+            pass
+        most = _LARGEST + 1 if end is None else end - start
+        data = b"".join(_pieces(file, most))
+        if end is None and len(data) == most:
+            raise DigestMismatch(
+                f"{name} in the store at {self.url} is not what was stored there: it has more than"
+                f" {_LARGEST} bytes"
+            )
         return data
 
     def status(self, name: str) -> Status | None:
@@ -104,13 +136,20 @@ class FsspecBackend:
         try:
             with self._errors(folder) as (fs, path):
                 found = fs.find(path, detail=True)
+                listed = [(str(one), _status(info)) for one, info in found.items()]
         except NotFound:
             return
-        for path, info in found.items():
-            yield str(path)[len(self._prefix) :], _status(info)
+        for found_path, status in listed:
+            yield found_path[len(self._prefix) :], status
 
-    def quarantine(self, name: str) -> str | None:
-        """Move what is damaged out of the way; returns where it is now, None if it had gone."""
+    def quarantine(self, name: str, seen: Status | None = None) -> str | None:
+        """Move what is damaged out of the way; returns where it is now, None if it had gone.
+
+        What is no longer as `seen` stays.
+        """
+        now = self.status(name)
+        if now is None or (seen is not None and now.version != seen.version):
+            return None
         target = f"quarantine/{name.replace('/', '_')}.{os.urandom(4).hex()}"
         try:
             self.replace(target, self.read(name))
@@ -127,9 +166,18 @@ class FsspecBackend:
             yield fs, self._prefix + name
         except FileNotFoundError:
             raise NotFound(f"{name} is not in the store at {self.url}") from None
-        except OSError as error:
+        except KacheryError:
+            raise
+        except Exception as error:
+            # Each file system of fsspec has errors of its own (aiohttp.ClientError, those of
+            # google.auth and of azure) without a common base. They must not end a task that has been
+            # computed, so this one door takes all of them.
+            told = f"{type(error).__name__}: {error}"[:_MOST_WORDS]
             raise StoreUnavailable(
-                f"the store at {self.url} cannot be used: {error}", error.errno, self.url
+                f"the store at {self.url} cannot be used: {told}. Check the network, the zone's url"
+                " and your credentials",
+                error.errno if isinstance(error, OSError) else None,
+                self.url,
             ) from error
 
     def _file_system(self) -> Any:
@@ -143,6 +191,13 @@ class FsspecBackend:
                 raise BadURI(f"fsspec cannot open {self.url}: {error}") from error
             self._prefix, self._process = f"{root.rstrip('/')}/", os.getpid()
         return self._fs
+
+
+def _pieces(file: Any, count: int) -> Iterator[bytes]:
+    """So many bytes of an open file, or all that there are."""
+    while count > 0 and (piece := file.read(min(count, _PIECE))):
+        yield piece
+        count -= len(piece)
 
 
 def _status(info: dict[str, Any]) -> Status:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from functools import cached_property
 from itertools import count
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from ..backend import Capabilities, Status
 from ..errors import BadURI, DigestMismatch, NotFound, StoreUnavailable, Unsupported
@@ -142,16 +143,29 @@ class S3Backend:
             if page["ContinuationToken"] in (None, given.get("ContinuationToken")):
                 raise self._strange("a listing that does not go on")
 
-    def quarantine(self, name: str) -> str | None:
-        """Move what is damaged out of the way; returns where it is now, None if it had gone."""
+    def quarantine(self, name: str, seen: Status | None = None) -> str | None:
+        """Move what is damaged out of the way; returns where it is now, None if it had gone.
+
+        What is no longer as `seen` stays. Few servers delete on a condition, so it is looked at
+        before it is copied and before it is deleted.
+        """
+        if not self._is_still(name, seen):
+            return None
         target = f"quarantine/{name.replace('/', '_')}.{os.urandom(4).hex()}"
         source = {"Bucket": self._bucket, "Key": self._prefix + name}
         try:
             self._request("copy_object", target, CopySource=source)
         except NotFound:
             return None
+        if not self._is_still(name, seen):
+            self._request("delete_object", target)
+            return None
         self._request("delete_object", name)
         return f"{self.url}/{target}"
+
+    def _is_still(self, name: str, seen: Status | None) -> bool:
+        now = self.status(name) if seen is not None else None
+        return seen is None or (now is not None and now.version == seen.version)
 
     def _put(self, name: str, body: bytes, **condition: str) -> bool:
         """One PUT; False when its condition does not hold."""
@@ -288,6 +302,18 @@ class S3Backend:
         return self._fs
 
 
+_of_this_process: WeakValueDictionary[int, Any] = WeakValueDictionary()  # equal ones, too
+_inherited: list[Any] = []
+
+
+def _keep_what_was_inherited() -> None:
+    # A file system that is finalized in a forked child takes the parent's connections along.
+    _inherited.extend(_of_this_process.values())
+
+
+os.register_at_fork(after_in_child=_keep_what_was_inherited)
+
+
 class _ConditionFailed(Exception):
     """The condition of a PUT does not hold."""
 
@@ -312,6 +338,7 @@ def _opened(options: dict[str, Any]) -> Any:
         config_kwargs=config, skip_instance_cache=True, use_listings_cache=False, **options
     )
     fs.retries = 1
+    _of_this_process[id(fs)] = fs
     return fs
 
 
