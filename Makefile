@@ -10,8 +10,9 @@ READY := $(VENV)/.ready
 demo: $(READY)
 	$(BIN)/python examples/01_pipeline.py
 
+# Two files at a time: most tests wait for processes and servers of their own.
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-full: $(READY)
 	KACHERY_TEST_FULL=1 $(BIN)/python -m pytest

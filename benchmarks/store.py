@@ -244,9 +244,9 @@ def memory_for(gigabytes: int, folder: Path) -> None:
     with open(file, "wb") as opened:
         opened.writelines(os.urandom(1 << 16) * 305 + bytes(11520) for _ in range(gigabytes * 50))
     code = (
-        "import sys, resource; from kachery_store import Store;"
+        "import sys; from kachery_store import Store;"
         "Store(sys.argv[1]).files.store_file(sys.argv[2]);"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+        "print(int(open('/proc/self/status').read().split('VmHWM:')[1].split()[0]) // 1024)"
     )
     store = emptied(folder / "store")
     done = subprocess.run([sys.executable, "-c", code, store, file], capture_output=True, text=True)

@@ -91,6 +91,11 @@ def blake3_bytes(data: Buffer) -> bytes:
     return blake3(data, max_threads=_threads).digest()
 
 
+def blake3_in_this_thread(data: Buffer) -> bytes:
+    """The same without threads, for those who hash several things at a time."""
+    return blake3(data).digest()
+
+
 def hash_buffer(algorithm: str, data: Buffer) -> str:
     """The hex digest of a contiguous buffer."""
     if algorithm == "blake3":

@@ -31,8 +31,8 @@ _FEW_INODES = 100_000
 _CLOCK_SECONDS = 5.0
 
 _FOLDERS = (
-    *("blake3", "code", "differing", "jobs", "leases", "pins", "quarantine", "sha1", "sha256"),
-    *("feeds", "linked_files", "mutables", "outbox", "queries", "tmp"),
+    *("actions", "blake3", "code", "differing", "failures", "jobs", "leases", "pins", "quarantine"),
+    *("sha1", "sha256", "feeds", "linked_files", "mutables", "outbox", "queries", "tmp"),
 )
 
 

@@ -4,12 +4,21 @@ KacheryError
 ├── NotFound (LookupError)         nothing is stored under that name
 │   └── OutOfReach                 it is not here, and the zone that may have it cannot be asked now
 ├── DigestMismatch                 the bytes there are not the bytes that were stored
+│   └── FeedDamaged                the files of a feed are not what its key signed
+│       ├── FeedRolledBack         a feed is shorter than it was when it was last read
+│       └── FeedForked             a feed tells another story than when it was last read
 ├── BadURI (ValueError)            that text names nothing that can be stored or loaded
 ├── BadAmount (ValueError)         that is no size, or no span of time
 ├── Busy                           somebody else is doing that to the store already
 ├── ConfigError (ValueError)       a configuration file says something that it cannot say
 ├── BadManifest (ValueError)       those bytes are not a list of parts
 ├── BadMutable (ValueError)        that cannot be the name, or the value, of a mutable
+├── BadFeed (ValueError)           that text names no feed or subfeed
+├── BadMessage (ValueError)        that cannot be a message of a feed
+├── BadNote (ValueError)           that text is no signed note, or its signature is not the one asked for
+├── BadKey                         a private key's file cannot be used
+├── NotWriteable                   the feed's private key is not here
+├── FeedFinalized                  nothing can be appended to that subfeed any more
 ├── DownloadFailed                 a file could not be fetched from the web
 │   └── DownloadRefused            it leads where kachery does not go: another scheme, a private address
 ├── Unsupported                    that store cannot do this, or not safely
@@ -42,6 +51,42 @@ class OutOfReach(NotFound):
 
 class DigestMismatch(KacheryError):
     """The bytes found are not the bytes that the digest names."""
+
+
+class FeedDamaged(DigestMismatch):
+    """The files of a feed are missing, damaged, or not signed by its key; nothing of them is used."""
+
+
+class FeedRolledBack(FeedDamaged):
+    """A feed has fewer entries than it had when it was last read here."""
+
+
+class FeedForked(FeedDamaged):
+    """A feed does not begin with what was read of it before, though its key signed both."""
+
+
+class BadFeed(KacheryError, ValueError):
+    """The text names no feed or subfeed."""
+
+
+class BadMessage(KacheryError, ValueError):
+    """The value cannot be a message of a feed."""
+
+
+class BadNote(KacheryError, ValueError):
+    """The bytes are no signed note, or not one that the key in question signed."""
+
+
+class BadKey(KacheryError):
+    """The file of a private key is damaged, or others can read it."""
+
+
+class NotWriteable(KacheryError):
+    """A feed can be appended to only where its private key is."""
+
+
+class FeedFinalized(KacheryError):
+    """The subfeed has ended: nothing can be appended to it."""
 
 
 class BadURI(KacheryError, ValueError):

@@ -45,7 +45,7 @@ def sync_pending() -> None:
     with _wake:
         batch = dict(_pending)
         _pending.clear()
-    if len(batch) > _ONE_BY_ONE_UP_TO and all(map(_sync_file_system, set(batch.values()))):
+    if len(batch) > _ONE_BY_ONE_UP_TO and all(map(sync_file_system, set(batch.values()))):
         return
     folders: dict[str, set[str]] = {}
     for path, root in batch.items():
@@ -64,7 +64,7 @@ def sync_pending() -> None:
             _log.warning("could not synchronize the folders of %s: %s", root, error)
 
 
-def _sync_file_system(root: str) -> bool:
+def sync_file_system(root: str) -> bool:
     """Synchronize all of a store's file system, where the system can (Linux: `man syncfs`)."""
     import ctypes
 

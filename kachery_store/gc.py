@@ -67,7 +67,7 @@ def collect_garbage(
 
 def stored_bytes(backend: LocalBackend) -> int:
     """Bytes in a store that a collection counts; this reads folders, and no file."""
-    folders = ("jobs", "differing", "code", "blake3", "sha1", "sha256")
+    folders = ("jobs", "differing", "arrays", "code", "blake3", "sha1", "sha256")
     return sum(file.size for folder in folders for file in files_below(backend, folder))
 
 
@@ -121,6 +121,10 @@ def _carry_out(
                 files, freed = files + 1, freed + file.size
                 continue
             spared += 1
+            if file.name.startswith(
+                "arrays/"
+            ):  # somebody has begun to count on it, and on its chunks
+                needed.update(one.name for one in going.files)
             if record_of is not None:
                 needed |= guard.needed_by(record_of)
                 break

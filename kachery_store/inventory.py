@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from .digest import HEX_LENGTH, Digest
@@ -22,7 +23,9 @@ class Held(NamedTuple):
     `task`: its name. `blobs`: digests and sizes of what the result consists of. `files`: the stored
     files whose URIs are in the result or in the summaries of the arguments. `seconds`: how long the
     job took. `codes`: the fingerprints that it names. `address`: of the result, `arguments`: of the
-    arguments, in hex. `complete` is False when an encoding that names blobs is lost itself.
+    arguments, in hex. `complete` is False when an encoding that names blobs is lost itself. `arrays`:
+    addresses of the chunked arrays in the result, whose chunks are among `blobs`. Of the manifest of
+    such an array: what that holds, and whether it is `named` by a user.
     """
 
     task: str
@@ -33,6 +36,8 @@ class Held(NamedTuple):
     address: str
     arguments: list[str]
     complete: bool = True
+    arrays: Sequence[str] = ()
+    named: bool = False
 
 
 # job id, bytes of its record -> what it holds; raises DigestMismatch, StoreTooNew
@@ -62,7 +67,8 @@ class Inventory(NamedTuple):
 
     `running`: job id -> when it began, as for running_jobs. `records`: by job id. `blobs`, `code`: by
     name. `differing`: by name, with what such a record holds. `damaged`: names of the records that are.
-    `too_new`: how many records only a later kachery can read.
+    `too_new`: how many records only a later kachery can read. `failures`: notes of jobs that failed,
+    and of chunks that were stored by some. `arrays`: the manifests of chunked arrays, by address.
     """
 
     running: dict[str, int]
@@ -72,12 +78,16 @@ class Inventory(NamedTuple):
     differing: dict[str, Entry]
     damaged: list[str]
     too_new: int
+    failures: Sequence[File] = ()
+    arrays: Mapping[str, Entry] = MappingProxyType({})
 
     @property
     def size(self) -> int:
         """Bytes of everything found."""
-        entries = (entry.file for entry in (*self.records.values(), *self.differing.values()))
-        return sum(one.size for one in (*entries, *self.blobs.values(), *self.code.values()))
+        held = (*self.records.values(), *self.differing.values(), *self.arrays.values())
+        entries = (entry.file for entry in held)
+        others = (*self.blobs.values(), *self.code.values(), *self.failures)
+        return sum(one.size for one in (*entries, *others))
 
 
 def take_inventory(backend: LocalBackend, held_by: HeldBy) -> Inventory:
@@ -90,9 +100,21 @@ def take_inventory(backend: LocalBackend, held_by: HeldBy) -> Inventory:
     reader = _Reader(backend, held_by)
     records = {entry.job_id: entry for entry in reader.entries("jobs")}
     differing = {entry.file.name: entry for entry in reader.entries("differing")}
+    arrays = {entry.job_id: entry for entry in reader.entries("arrays")}
     blobs = {file.name: file for folder in HEX_LENGTH for file in files_below(backend, folder)}
     code = {file.name: file for file in files_below(backend, "code")}
-    return Inventory(running, records, blobs, code, differing, reader.damaged, reader.too_new)
+    failures = [*files_below(backend, "failures"), *files_below(backend, "partial")]
+    return Inventory(
+        running,
+        records,
+        blobs,
+        code,
+        differing,
+        reader.damaged,
+        reader.too_new,
+        failures,
+        arrays,
+    )
 
 
 class _Reader:
@@ -154,6 +176,9 @@ def reached(found: Inventory, pinned: Iterable[Pinned], jobs: Iterable[str] = ()
     waiting = [*jobs, *(one.hex for one in pinned if one.kind == JOB)]
     seen: set[str] = set()
     blobs = {one.name for one in pinned if one.kind != JOB}
+    for one in pinned:
+        if one.kind != JOB and one.hex in found.arrays:
+            blobs |= {found.arrays[one.hex].file.name, *found.arrays[one.hex].blobs}
     while waiting:
         job_id = waiting.pop()
         held = found.records[job_id].held if job_id in found.records else None

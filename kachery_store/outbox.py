@@ -21,6 +21,9 @@ class Item(NamedTuple):
     name: str
 
 
+_LAST = {"arrays": 1, "jobs": 2}
+
+
 class Outbox:
     """What waits for one zone."""
 
@@ -43,9 +46,9 @@ class Outbox:
         return self._backend.status(self._path(item)) is not None
 
     def items(self) -> list[Item]:
-        """What waits, in the order in which it must be sent: records last, for they name the rest."""
+        """What waits, in the order in which it must be sent: what names the rest comes last."""
         found = (name.rsplit("/", 2)[1:] for name in self._names())
-        return sorted((Item(*parts) for parts in found), key=lambda item: item.kind == "jobs")
+        return sorted((Item(*parts) for parts in found), key=lambda item: _LAST.get(item.kind, 0))
 
     def is_empty(self) -> bool:
         """Whether nothing waits."""

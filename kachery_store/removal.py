@@ -9,10 +9,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from .inventory import Entry, Inventory, Reached, named_by, reached
+from .inventory import Entry, Held, Inventory, Reached, named_by, reached
 from .pins import Pinned
 from .sweep import File
 
+FAILURES_STAY = 90 * 86_400.0  # seconds; what is noted of failures is for people, and grows old
 GRACE = 3600.0  # seconds; what nothing holds may be about to be named by whoever stores it
 
 _CALL_SECONDS = 1e-3  # what any recomputation costs at least
@@ -72,7 +73,9 @@ def plan_removal(found: Inventory, pinned: Iterable[Pinned], policy: Policy, now
     `now`: nanoseconds, by the file system's clock, before the inventory was taken.
     """
     planner = _Planner(found, reached(found, pinned, found.running), policy, now)
+    planner.choose_failures()
     planner.choose_jobs()
+    planner.choose_arrays()
     planner.choose_files()
     planner.choose_leftovers()
     return Plan(planner.going, found.size, len(found.records))
@@ -94,6 +97,12 @@ class _Planner:
         self._gone: set[str] = set()
         # By how many of the jobs that stay a blob is held, or named by its URI.
         self._holders = Counter(name for one in found.records.values() for name in one.blobs)
+        for array in found.arrays.values():
+            self._holders.update(array.blobs)
+        self._arrays = dict(found.arrays)
+        self._using = Counter(
+            address for one in found.records.values() if one.held for address in one.held.arrays
+        )
         self._named = Counter(name for one in found.records.values() for name in named_by(one))
         self._differing: dict[str, list[File]] = {}
         for one in found.differing.values():
@@ -139,16 +148,56 @@ class _Planner:
         del self._jobs[entry.job_id]
         self._holders.subtract(entry.blobs)
         self._named.subtract(named_by(entry))
-        blobs = [
+        arrays = [array.file for array in self._arrays_of(entry.held)]
+        blobs = self._loose_of(entry)
+        files = [entry.file, *self._differing.pop(entry.job_id, ()), *arrays, *blobs]
+        what = f"job://{entry.job_id} ({entry.held.task})"
+        self._go(Going(what, files, entry.job_id, entry.held.seconds))
+
+    def _loose_of(self, entry: Entry) -> list[File]:
+        """The blobs of an entry that goes and that nothing else holds."""
+        return [
             self._found.blobs[name]
             for name in sorted(entry.blobs)
             if name in self._found.blobs
             and self._is_loose(name)
             and self._found.blobs[name].changed < self._settled
         ]
-        files = [entry.file, *self._differing.pop(entry.job_id, ()), *blobs]
-        what = f"job://{entry.job_id} ({entry.held.task})"
-        self._go(Going(what, files, entry.job_id, entry.held.seconds))
+
+    def _arrays_of(self, held: Held) -> Iterator[Entry]:
+        """The chunked arrays of a record that goes which go with it; they hold nothing any more."""
+        self._using.subtract(held.arrays)
+        for address in held.arrays:
+            if address in self._arrays and self._is_unused(address, self._settled):
+                array = self._arrays.pop(address)
+                self._holders.subtract(array.blobs)
+                yield array
+
+    def _is_unused(self, address: str, before: float) -> bool:
+        """Whether no record that stays, no pin and no user has a chunked array."""
+        array = self._arrays[address]
+        if array.held is None or array.held.named or self._using[address] > 0:
+            return False
+        return array.file.name not in self._kept.blobs and array.file.changed < before
+
+    def choose_arrays(self) -> None:
+        """Chunked arrays that no record has: as files, if a user named them, else as orphans."""
+        for address, array in sorted(self._arrays.items(), key=lambda one: one[1].file.used):
+            named = array.held is not None and array.held.named
+            if array.held is None or self._using[address] > 0:
+                continue
+            if array.file.name in self._kept.blobs or (self._found.too_new and not named):
+                continue
+            if array.file.changed >= min(self._old, self._settled):
+                continue
+            policy = self._policy
+            oldest = None if policy.older_than is None else self._now - policy.older_than
+            too_old = policy.files and oldest is not None and array.file.used < oldest
+            too_large = policy.max_size is not None and self._size > policy.max_size
+            if too_old or too_large or (policy.orphans and not named):
+                del self._arrays[address]
+                self._holders.subtract(array.blobs)
+                self._go(Going(f"blake3://{address}", [array.file, *self._loose_of(array)]))
 
     def _go(self, going: Going) -> None:
         self.going.append(going)
@@ -186,6 +235,14 @@ class _Planner:
     def _order(self, file: File) -> tuple[bool, float]:
         unused = max(0.0, self._now - file.used) + _RECENT_SECONDS
         return not _is_native(file), -file.size * unused
+
+    def choose_failures(self) -> None:
+        """Old notes of what failed: of longer ago than a limit of age, or than 90 days."""
+        limit = self._policy.older_than
+        stay = FAILURES_STAY if limit is None else limit
+        old = [one for one in self._found.failures if one.changed < (self._now - stay) * 1e9]
+        if old:
+            self._go(Going("notes of jobs that failed long ago", old))
 
     def choose_leftovers(self) -> None:
         """What belongs to nothing that stays: other results of jobs, descriptions of code."""

@@ -27,7 +27,8 @@ class Store:
 
     Attributes: `root` (absolute path), `zone` (or None), `uplink` (the way to the zone, or None),
     `blobs`, `jobs` (records by job id), `code` (descriptions by fingerprint), `differing` (records of
-    runs whose result was not the stored one), `files`, `pins`.
+    runs whose result was not the stored one), `arrays` (manifests of chunked arrays), `failures` (the
+    last failure, by job id), `files`, `pins`.
     """
 
     def __init__(
@@ -44,6 +45,8 @@ class Store:
         self.jobs = self._refs("jobs")
         self.code = self._refs("code")
         self.differing = self._refs("differing")
+        self.arrays = self._refs("arrays")
+        self.failures = Refs(self.backend, "failures")  # what failed here is no zone's business
         self.files = Files(self.backend, self.blobs)
         self.pins = Pins(self.backend)
         watch(self.root)

@@ -22,8 +22,8 @@ from .pins import JOB, Pins
 AT_ONCE = 16  # requests on their way at a time
 
 _CHUNK = 256  # objects in memory at a time
-_FOLDERS = (*HEX_LENGTH, "manifests", "jobs", "differing", "code", "tmp")
-_REFS = ("jobs", "differing", "manifests")  # what names other things
+_FOLDERS = (*HEX_LENGTH, "manifests", "jobs", "differing", "arrays", "code", "leases", "tmp")
+_REFS = ("jobs", "differing", "arrays", "manifests")  # what names other things
 
 _HOLDS, _NAMES = 0, 1
 

@@ -187,6 +187,8 @@ class Uplink:
 
     def is_behind(self, item: Item, data: bytes) -> bool:
         """Whether a blob waits that a record names: who finds the record must find the blob."""
+        if item.kind == "arrays":  # which of its chunks wait is not looked for: it waits with them
+            return not self.outbox.is_empty()
         if item.kind != "jobs" or self.objection is no_objection or self.outbox.is_empty():
             return False
         try:
@@ -195,7 +197,9 @@ class Uplink:
             return False
         except Unsupported:  # in this process nobody knows
             return True
-        return any(self.outbox.has(Item(one.algorithm, one.hex)) for one, _ in held.blobs)
+        items = [Item(one.algorithm, one.hex) for one, _ in held.blobs]
+        items += [Item("arrays", address) for address in held.arrays]
+        return any(map(self.outbox.has, items))
 
     def _send_held(self, item: Item, held: Held | None) -> None:
         """Have all blobs of a record in the zone. NotFound, DigestMismatch when that cannot be."""

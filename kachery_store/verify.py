@@ -22,7 +22,7 @@ from .sweep import File, files_below, open_quietly
 
 STATE_FILE = "verify.json"
 
-_ENTRIES = ("code", "differing", "jobs")  # files that can tell themselves whether they are intact
+_ENTRIES = ("arrays", "code", "differing", "jobs")  # files that can tell whether they are intact
 _PIECE = 4 << 20
 _BATCH = 64  # files between two looks at whether it is time to note the position
 _NOTE_SECONDS = 1.0

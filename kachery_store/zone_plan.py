@@ -13,7 +13,7 @@ from .survey import Survey
 # The order in which things go: nobody finds a record whose blobs have gone before it.
 RECORDS, MANIFESTS, BLOBS, REST = STEPS = range(4)
 
-_ABANDONED = 86_400.0  # seconds after which a temporary object belongs to nobody
+_ABANDONED = 86_400.0  # seconds after which a lease or a temporary object belongs to nobody
 _BLOB_FOLDERS = "('sha1', 'sha256', 'blake3')"
 
 
@@ -62,6 +62,7 @@ class _Planner:
         survey.keep(survey.all(_STAYING.format("jobs")))
         self._choose_differing()
         survey.keep(survey.all(_STAYING.format("differing")))
+        survey.keep(survey.all(_STAYING.format("arrays")))  # with their chunks
         self._choose_blobs()
         self._choose_rest()
 
@@ -162,10 +163,10 @@ class _Planner:
         return f"{name} NOT LIKE 'blake3/%'" if self._survey.too_new else "1"
 
     def _choose_rest(self) -> None:
-        """Descriptions of code that nothing names, and temporary objects that were left behind."""
+        """Descriptions of code that nothing names; leases and temporary objects left behind."""
         if not self._survey.too_new and not self._survey.damaged:  # such a record may name any code
             self._go(REST, "folder = 'code'", self._settled)
-        self._go(REST, "folder = 'tmp'", min(self._settled, self._now - _ABANDONED))
+        self._go(REST, "folder IN ('leases', 'tmp')", min(self._settled, self._now - _ABANDONED))
 
 
 _STAYING = "SELECT name FROM object WHERE folder = '{}' AND name NOT IN (SELECT name FROM going)"

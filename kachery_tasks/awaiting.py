@@ -20,7 +20,7 @@ def completed(coroutine: Coroutine[Any, Any, T]) -> T:
         asyncio.get_running_loop()
     except RuntimeError:
         return asyncio.run(coroutine)
-    return _started(lambda: asyncio.run(coroutine)).result()  # this thread's loop is busy with us
+    return started(lambda: asyncio.run(coroutine)).result()  # this thread's loop is busy with us
 
 
 async def in_thread(function: Callable[[], T]) -> T:
@@ -28,7 +28,7 @@ async def in_thread(function: Callable[[], T]) -> T:
 
     Not in a pool, whose places could all be taken by those who wait for each other.
     """
-    future = _started(function)
+    future = started(function)
     await done(future)
     return future.result()
 
@@ -55,7 +55,8 @@ async def done(future: Future[Any]) -> None:
     await waiting
 
 
-def _started(function: Callable[[], T]) -> Future[T]:
+def started(function: Callable[[], T]) -> Future[T]:
+    """A function, started in a daemon thread of its own, in a copy of this context."""
     future: Future[T] = Future()
 
     def run() -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import Any, NamedTuple
 
 from kachery_store import Digest, DigestMismatch, NotFound, Store
 from kachery_store.errors import KacheryWarning, OutOfReach
 
 from .answers import fresh_answer
+from .chunk_values import reading
 from .code import package_of
-from .definition import QUERY, Definition
+from .definition import ACTION, QUERY, Definition
 from .errors import CannotDecode
 from .identity import codes_of
+from .kept_errors import Raised, raised_again
 from .names import find_class
+from .notes import add_note
 from .record import Record
 from .settings import current
 from .values import Made, decode, remember
@@ -53,9 +57,10 @@ def lookup(store: Store, job_id: str) -> Record | None:
 def known(store: Store, job_id: str, definition: Definition) -> Record | None:
     """What answers a job so that nothing has to run, or None.
 
-    That is the record of a task, and of a query an answer that is not older than its `max_age`.
+    That is the record of a task, and of a query an answer that is not older than its `max_age`;
+    what is known of an action is no record (see performing.py).
     """
-    if current().refreshes(definition.name):
+    if definition.kind == ACTION or current().refreshes(definition.name):
         return None
     if definition.kind == QUERY:
         return fresh_answer(store, job_id, definition.policy.max_age)
@@ -66,7 +71,8 @@ def load(store: Store, record: Record) -> Any:
     """The value that a record names.
 
     Raises Unusable when it is lost or damaged; the record is set aside then, so that the job is
-    computed again. CannotDecode when this program lacks a class of it, or has another version.
+    computed again. CannotDecode when this program lacks a class of it, or has another version. An
+    exception that was kept as the result is raised.
     """
     for name, code in record.result.classes:
         _check_class(name, code)
@@ -89,11 +95,25 @@ def load(store: Store, record: Record) -> Any:
 
     encoding = encoding_of(store, record)
     try:
-        return decode(encoding, load_blob, load_opaque)
+        with reading(store):
+            value = decode(encoding, load_blob, load_opaque)
     except OutOfReach:
         raise  # it is not lost
     except (NotFound, DigestMismatch) as error:
         raise _unusable(store, record, error) from error
+    if type(value) is Raised:
+        kept = raised_again(value)
+        add_note(kept, _kept_since(record))
+        raise kept
+    return value
+
+
+def _kept_since(record: Record) -> str:
+    moment = datetime.datetime.fromtimestamp(record.started).astimezone()
+    return (
+        f"kept as the result of {record.task} since {moment:%Y-%m-%d %H:%M:%S};"
+        f" `kachery jobs forget {record.job_id[:12]}` lets it run again"
+    )
 
 
 def _unpickled(memory: memoryview, made: Made) -> Any:

@@ -12,6 +12,7 @@ from kachery_store.errors import ConfigError, NotFound, OutOfReach, ZoneWarning
 from kachery_store.outbox import Item
 from kachery_store.saying import warn
 from kachery_store.uri import parse_uri
+from kachery_store.zarr.arrays import open_stored
 from kachery_store.zoned import Uplink
 
 from .holdings import holdings
@@ -53,10 +54,11 @@ def push(*things: str | Job | Record, progress: Callable[[int], object] | None =
         return Carried(waiting - len(failed), lost)
     uplink.prepare(writing=True)
     needed = _all_needed(store, things)
-    first = [item for item in needed if item.kind != "jobs"]
+    first = [item for item in needed if item.kind not in ("arrays", "jobs")]
+    arrays = [item for item in needed if item.kind == "arrays"]
     records = [item for item in needed if item.kind == "jobs"]  # last, for they name the rest
     sent: list[Item] = []
-    for items in (first, records):
+    for items in (first, arrays, records):
         _all_at_once(lambda item: _send(uplink, item, needed[item], sent), items, told)
     return Carried(len(sent), [])
 
@@ -106,18 +108,45 @@ def _needed(store: Store, uri: str) -> Iterator[tuple[Item, str]]:
     """What a file or a job consists of; a URI in a result may be of a file, or just text."""
     if not uri.startswith(_JOB):
         digest, *_ = parse_uri(uri)
+        yield from _chunked(store, digest)
         yield Item(digest.algorithm, digest.hex), ""
         return
     job_id = uri.removeprefix(_JOB)
     data = store.jobs.read(job_id)
     held = holdings(store)(job_id, data)
     if not held.complete:  # what the result consists of is told by its encoding, which is not here
-        store.blobs.path(Digest("blake3", held.address))
+        if not held.arrays:
+            store.blobs.path(Digest("blake3", held.address))
+            held = holdings(store)(job_id, data)
+        for address in held.arrays:
+            _bring_tables(store, address)
         held = holdings(store)(job_id, data)
     yield from ((Item(digest.algorithm, digest.hex), "") for digest, _ in held.blobs)
     yield from ((Item(digest.algorithm, digest.hex), uri) for digest in held.files)
+    yield from ((Item("arrays", address), "") for address in held.arrays)
     yield from ((Item("code", code), "") for code in held.codes if store.code.has(code))
     yield Item("jobs", job_id), ""
+
+
+def _chunked(store: Store, digest: Digest) -> Iterator[tuple[Item, str]]:
+    """What belongs to a digest that is the address of a chunked array."""
+    try:
+        data = store.arrays.read(digest.hex)
+    except NotFound:
+        return
+    held = holdings(store)(digest.hex, data)
+    if not held.complete:
+        _bring_tables(store, digest.hex)
+        held = holdings(store)(digest.hex, data)
+    yield from ((Item(blob.algorithm, blob.hex), "") for blob, _ in held.blobs)
+    yield Item("arrays", digest.hex), ""
+
+
+def _bring_tables(store: Store, address: str) -> None:
+    """Have here what tells which chunks an array or group has."""
+    opened = open_stored(store, address)
+    for path in opened.paths():
+        opened.array(path).load_entries()
 
 
 def _send(uplink: Uplink, item: Item, mentioned_by: str, sent: list[Item]) -> None:
@@ -145,8 +174,9 @@ def _tell_nowhere(item: Item, mentioned_by: str) -> None:
 
 def _bring(store: Store, item: Item, mentioned_by: str, brought: list[Item]) -> None:
     try:
-        if item.kind in ("jobs", "code"):
-            (store.jobs if item.kind == "jobs" else store.code).read(item.name)
+        if item.kind in ("jobs", "code", "arrays"):
+            refs = {"jobs": store.jobs, "code": store.code, "arrays": store.arrays}[item.kind]
+            refs.read(item.name)
         else:
             store.blobs.path(Digest(item.kind, item.name))
     except OutOfReach:

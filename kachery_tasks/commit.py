@@ -20,7 +20,8 @@ from .definition import RETURN, Definition
 from .identity import Addresses, ClassCodes, codes_of
 from .kept_code import keep_code
 from .names import find_class
-from .record import INLINE_UP_TO, Record, Result
+from .purity import parent_job
+from .record import FINISHED, INLINE_UP_TO, Record, Result
 from .summary import summary_of, type_name
 from .values import Encoded, encode_result, remember
 
@@ -68,7 +69,7 @@ def record_of(
 ) -> tuple[Record, Encoded]:
     """The record of a run and the encoding of what it returned. Raises CannotEncode."""
     encoded = encode_result(value, job_id, pickling=RETURN in definition.opaque)
-    host, user = _here()
+    host, user = here()
     record = Record(
         job_id=job_id,
         kind=definition.kind,
@@ -77,7 +78,7 @@ def record_of(
         fingerprint=definition.fingerprint().digest,
         arguments=arguments,
         result=_result(encoded, value, definition.package),
-        status="finished",
+        status=FINISHED,
         started=took.started,
         seconds=took.seconds,
         host=host,
@@ -87,6 +88,7 @@ def record_of(
         kachery=__version__,
         codes=[(name, code.digest) for name, code in codes],
         asks=list(definition.allow),
+        parent=parent_job(),
     )
     return record, encoded
 
@@ -141,7 +143,8 @@ def _result(encoded: Encoded, value: Any, package: str) -> Result:
 
 
 @cache
-def _here() -> tuple[str, str]:
+def here() -> tuple[str, str]:
+    """Host and user, as records name them."""
     try:
         user = getpass.getuser()
     except (OSError, KeyError):  # a container without a name for this user

@@ -17,7 +17,9 @@ from kachery_store.saying import warn
 from .awaiting import in_thread
 from .binding import Arguments
 from .definition import TASK, Definition, import_definition
+from .errors import CannotEncode
 from .explain import Explanation, explain_call
+from .foreign import lifted
 from .identity import addresses_of
 from .job import Job
 from .policy import checked
@@ -64,6 +66,10 @@ class Task(Generic[P, R]):
             addresses = addresses_of(definition, arguments, _NO_JOBS)
         except _JobInside:
             return cast("R", self._of_job(self.job(*args, **kwargs)))
+        except CannotEncode:
+            if lifted(arguments) is None:
+                raise
+            return cast("R", self._of_job(self.job(*args, **kwargs)))
         settings = current()
         ask = partial(answer, settings.store, definition, arguments, addresses)
         if definition.is_async:  # by the time it runs, the arguments may have been changed
@@ -80,7 +86,14 @@ class Task(Generic[P, R]):
         """The job of a call; nothing runs. Arguments may be jobs, also in lists, tuples and dicts."""
         if self.definition.kind != TASK:
             check_allowed(self.definition)
-        return Job(self.definition, self._arguments(args, kwargs), session())
+        arguments = self._arguments(args, kwargs)
+        try:
+            return Job(self.definition, arguments, session())
+        except CannotEncode:
+            with_stands = lifted(arguments)
+            if with_stands is None:
+                raise
+        return Job(self.definition, with_stands, session())
 
     def submit(self, /, *args: Any, **kwargs: Any) -> Job:
         """The job of a call, started on the Dask client at hand, or else in this process."""
@@ -216,8 +229,8 @@ def task(
     do not affect the result, such as `verbose`. depends: installed distributions whose versions
     affect the result, such as `numpy`. opaque: parameters, or "return" for the result, in which pickle
     is allowed for what has no encoding; such a result is known by the job that made it. secret:
-    parameters of which no record keeps anything. allow: names of queries that the function may ask
-    though their answers change; the record tells them.
+    parameters of which no record keeps anything. allow: names of queries and actions that the
+    function may ask though they are not pure; the record tells them.
 
     These say how it runs, and are no part of its identity. retries: how often a run that raised is
     tried again. timeout: seconds, or text as "10m", that a run may take before it counts as failed,

@@ -11,20 +11,20 @@ from typing import Any
 from .binding import Parameters
 from .code import Fingerprint, fingerprint_of, package_of
 from .names import MAIN_NAMES, qualified_name
-from .policy import Policy
+from .policy import Policy, declare_errors
 
-TASK, QUERY = "task", "query"
+TASK, QUERY, ACTION = "task", "query", "action"
 RETURN = "return"  # how `opaque=` names the result, as annotations do
 
 
 class Definition:
     """A function made into a task.
 
-    `kind` is TASK or QUERY; `name` is the import path unless it was given. `ignore` are the parameters
-    left out of the identity, `secret` those of which a record keeps nothing, `opaque` those for which
-    pickle is allowed ("return" is the result), `depends` the installed distributions whose versions
-    are part of the identity. `allow` are the queries that a task may ask; it is no part of the
-    identity, and neither is `policy`.
+    `kind` is TASK, QUERY or ACTION; `name` is the import path unless it was given. `ignore` are the
+    parameters left out of the identity, `secret` those of which a record keeps nothing, `opaque`
+    those for which pickle is allowed ("return" is the result), `depends` the installed distributions
+    whose versions are part of the identity. `allow` are the queries that a task may ask; it is no
+    part of the identity, and neither is `policy`.
     """
 
     def __init__(
@@ -64,6 +64,7 @@ class Definition:
         self.package = package_of(self.function)
         self.identifying = tuple(n for n in self.parameters.names if n not in self.ignore)
         self._fingerprint: Fingerprint | None = None
+        declare_errors(self.policy.cache_errors)
 
     def _check_names(self, option: str, names: tuple[str, ...], also: tuple[str, ...]) -> None:
         unknown = sorted(set(names) - {*self.parameters.names, *also})

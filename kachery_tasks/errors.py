@@ -7,10 +7,17 @@ KacheryError (kachery_store)
 ├── CodeMismatch                   the code here is not the code the job id stands for
 ├── NotPure                        a task asks the outside world, which was not allowed to it
 ├── NotStored (LookupError)        nothing may run now (read_only), and the result is not known
-└── NotReproducible                a result was not stored, so a second run cannot be compared
+├── NotReproducible                a result was not stored, so a second run cannot be compared
+├── ActionFailed                   an action that is started once at most has run, and failed
+├── OutcomeUnknown                 an action was started, and nobody knows what became of it
+├── OutcomeNotKept                 an action has run, and its outcome could not be written down
+├── RunFailed                      a run raised what cannot be raised here as it was
+├── TookTooLong (TimeoutError)     a run took longer than its task's timeout=
+└── WorkerLost                     the process or cluster that was to run a job is gone
 
 KacheryWarning (kachery_store)
 ├── ImpureTaskWarning              a task changed its arguments; its result was not stored
+├── LeaseLostWarning               a job's holder was presumed dead, and another's result was first
 ├── LargeGlobalWarning             a large global that can change is looked at in every call
 ├── NotStoredWarning               a result could not be stored and was returned all the same
 ├── StaleResultWarning             a query failed, and its last good answer was served
@@ -78,6 +85,10 @@ class LargeGlobalWarning(KacheryWarning):
     """A large global that can change is part of the code's identity, and looked at in every call."""
 
 
+class LeaseLostWarning(KacheryWarning):
+    """A process was presumed dead while it computed a job, and another one's result was first."""
+
+
 class NotStoredWarning(KacheryWarning):
     """A result could not be stored; it was returned all the same."""
 
@@ -96,3 +107,56 @@ class NotPure(KacheryError):
 
 class NotStored(KacheryError, LookupError):
     """The result is not known, and with `read_only` nothing runs."""
+
+
+class RunFailed(KacheryError):
+    """A run raised an exception that cannot be raised here as it was.
+
+    `type` is the name of its class; `traceback` the text of its traceback, if that is known.
+    """
+
+    def __init__(self, message: str, type: str = "", traceback: str = "") -> None:
+        super().__init__(message, type, traceback)  # so that it can be pickled
+        self.type = type
+        self.traceback = traceback
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class TookTooLong(KacheryError, TimeoutError):
+    """A run took longer than its task's `timeout=`."""
+
+
+class WorkerLost(KacheryError):
+    """The process or the cluster that ran a job, or was to run it, is gone."""
+
+
+class _OfAction(KacheryError):
+    """`job_id` is that of the action."""
+
+    def __init__(self, message: str, job_id: str = "") -> None:
+        super().__init__(message)
+        self.job_id = job_id
+
+
+class ActionFailed(_OfAction):
+    """An action that is started once at most has run before, and raised something.
+
+    `type`, `message` and `traceback` are texts that tell what.
+    """
+
+    type = message = traceback = ""
+
+
+class OutcomeUnknown(_OfAction):
+    """An action was started, and nobody knows whether it finished; a person has to find out."""
+
+
+class OutcomeNotKept(_OfAction):
+    """An action has run, and its outcome could not be written down; `state` is what it is.
+
+    Others will be told that the outcome is unknown, unless the message says otherwise.
+    """
+
+    state = ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, TypeVar
 
 
@@ -17,10 +17,20 @@ class HasInputs(Protocol):
 N = TypeVar("N", bound=HasInputs)
 
 
-def inputs_first(nodes: Iterable[N]) -> list[N]:
-    """The nodes and everything they need, each once, inputs before those who need them."""
+def _none(_: Any) -> bool:
+    return False
+
+
+def inputs_first(nodes: Iterable[N], *, without: Callable[[N], bool] = _none) -> list[N]:
+    """The nodes and everything they need, each once, inputs before those who need them.
+
+    Nodes that are `without` are left out, and so is what only they need: nothing behind them is
+    looked at.
+    """
     order: dict[int, N] = {}
     for wanted in nodes:
+        if without(wanted):
+            continue
         waiting = [(wanted, iter(wanted.inputs))]
         while waiting:  # not recursive: a chain of jobs may be long
             node, inputs = waiting[-1]
@@ -31,17 +41,22 @@ def inputs_first(nodes: Iterable[N]) -> list[N]:
             if following is None:
                 order[id(node)] = node
                 waiting.pop()
-            elif id(following) not in order:
+            elif id(following) not in order and not without(following):
                 waiting.append((following, iter(following.inputs)))
     return list(order.values())
 
 
-def levels(nodes: Iterable[N]) -> list[list[N]]:
-    """The nodes and everything they need, in levels: each needs only nodes of the levels before."""
+def levels(nodes: Iterable[N], *, without: Callable[[N], bool] = _none) -> list[list[N]]:
+    """The nodes and everything they need, in levels: each needs only nodes of the levels before.
+
+    `without` is as for `inputs_first`.
+    """
     depth: dict[int, int] = {}
     found: list[list[N]] = []
-    for node in inputs_first(nodes):
-        depth[id(node)] = level = 1 + max((depth[id(one)] for one in node.inputs), default=-1)
+    for node in inputs_first(nodes, without=without):
+        depth[id(node)] = level = 1 + max(
+            (depth.get(id(one), -1) for one in node.inputs), default=-1
+        )
         if level == len(found):
             found.append([])
         found[level].append(node)

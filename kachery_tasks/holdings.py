@@ -10,12 +10,15 @@ from kachery_store.backend import Backend
 from kachery_store.digest import hash_buffer, make_digest
 from kachery_store.errors import BadURI, DigestMismatch, NotFound
 from kachery_store.inventory import Held, HeldBy, read_quietly
+from kachery_store.local_backend import LocalBackend
 from kachery_store.transfer import load
+from kachery_store.zarr.arrays import blobs_of
+from kachery_store.zarr.manifest import Manifest, is_manifest
 
 from .code import Description
 from .errors import CannotDecode
 from .record import Record
-from .values.blob_walk import blobs_in
+from .values.blob_walk import arrays_in, blobs_in
 
 _FILE_URI = re.compile(rb"(sha1|sha256|blake3)://([0-9a-f]{40,64})")
 
@@ -24,32 +27,85 @@ _FILE_URI = re.compile(rb"(sha1|sha256|blake3)://([0-9a-f]{40,64})")
 EncodingOf = Callable[[Digest], bytes | None]
 
 
+# The bytes of the manifest of a chunked array, by address; None when there is none.
+ManifestOf = Callable[[str], bytes | None]
+
+
 def holdings(store: Store) -> HeldBy:
-    """What tells, for a job id and the bytes of its record, what the record holds in a store."""
-    return _holdings(lambda address: _stored_encoding(store, address))
+    """What tells, for a job id and the bytes of its record, what the record holds in a store.
+
+    Also for the address of a chunked array and the bytes of its manifest.
+    """
+    return _holdings(
+        lambda address: _stored_encoding(store, address),
+        lambda address: _read(store.backend, address),
+    )
 
 
 def zone_holdings(zone: Backend) -> HeldBy:
     """The same for a zone; StoreUnavailable when that cannot be read."""
-    return _holdings(lambda address: _encoding_in_zone(zone, address))
+    return _holdings(
+        lambda address: _encoding_in_zone(zone, address), lambda address: _read(zone, address)
+    )
 
 
-def _holdings(encoding_of: EncodingOf) -> HeldBy:
+def _holdings(encoding_of: EncodingOf, manifest_of: ManifestOf) -> HeldBy:
     def held_by(job_id: str, data: bytes) -> Held:
-        return _held(encoding_of, Record.from_bytes(data, job_id))
+        if is_manifest(data):
+            return _held_by_array(encoding_of, Manifest.from_bytes(data, job_id))
+        return _with_arrays(
+            *_held(encoding_of, Record.from_bytes(data, job_id)), encoding_of, manifest_of
+        )
 
     return held_by
 
 
+def _read(backend: Backend | LocalBackend, address: str) -> bytes | None:
+    try:
+        return backend.read(f"arrays/{address[:2]}/{address}")
+    except NotFound:
+        return None
+
+
+def _held_by_array(encoding_of: EncodingOf, manifest: Manifest) -> Held:
+    def entries_of(digest: bytes, size: int) -> bytes | None:
+        found = encoding_of(_blake3(digest))
+        return found if found is not None and len(found) == size else None
+
+    blobs, complete = blobs_of(manifest, entries_of)
+    address = manifest.address
+    return Held("array", blobs, [], 0.0, [], address, [], complete, (), manifest.named)
+
+
+def _with_arrays(
+    held: Held, encoding: bytes | None, encoding_of: EncodingOf, manifest_of: ManifestOf
+) -> Held:
+    """What a record holds, with the chunks of the chunked arrays in its result."""
+    arrays = [] if encoding is None else arrays_in(encoding)
+    for address in arrays:
+        data = manifest_of(address)
+        try:
+            array = data and _held_by_array(encoding_of, Manifest.from_bytes(data, address))
+        except DigestMismatch:
+            array = None
+        held = held._replace(
+            blobs=held.blobs + (array.blobs if array else []),
+            complete=held.complete and bool(array and array.complete),
+        )
+    return held._replace(arrays=arrays)
+
+
 def check_entry(name: str, data: bytes) -> None:
-    """Check a file of `jobs/`, `differing/` or `code/` against its own digest.
+    """Check a file of `jobs/`, `differing/`, `arrays/` or `code/` against its own digest.
 
     Raises DigestMismatch. What a later kachery wrote is left to that.
     """
     folder, _, file = name.partition("/")
     own = file.rpartition("/")[2]
     try:
-        if folder == "code":
+        if folder == "arrays":
+            Manifest.from_bytes(data, own)
+        elif folder == "code":
             Description.from_bytes(data, own)
         else:
             Record.from_bytes(data, own.partition("-")[0])
@@ -57,7 +113,8 @@ def check_entry(name: str, data: bytes) -> None:
         return
 
 
-def _held(encoding_of: EncodingOf, record: Record) -> Held:
+def _held(encoding_of: EncodingOf, record: Record) -> tuple[Held, bytes | None]:
+    """What a record holds but for chunks of arrays, and the encoding of its result, if it is intact."""
     result = record.result
     address = Digest("blake3", result.address.hex())
     blobs = [(_blake3(digest), size) for *_, digest, size in result.pickles]
@@ -72,7 +129,7 @@ def _held(encoding_of: EncodingOf, record: Record) -> Held:
         encoding = None
     blobs += ((_blake3(digest), size) for digest, size in named)
     summaries = " ".join(summary for *_, summary in record.arguments).encode(errors="replace")
-    return Held(
+    held = Held(
         task=record.task,
         blobs=blobs,
         files=_files_named_in([encoding or b"", summaries]),
@@ -82,6 +139,7 @@ def _held(encoding_of: EncodingOf, record: Record) -> Held:
         arguments=[argument.hex() for _, argument, _ in record.arguments],
         complete=encoding is not None,
     )
+    return held, encoding
 
 
 def _blake3(digest: bytes) -> Digest:

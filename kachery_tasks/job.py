@@ -11,13 +11,15 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from typing import Any, Protocol
 
+from kachery_store.errors import Unsupported
+
 from .awaiting import done
 from .binding import Arguments
 from .cache import Outcome
-from .definition import TASK, Definition
+from .definition import ACTION, TASK, Definition
 from .errors import CannotEncode
 from .graph import inputs_first
-from .identity import Addresses, ClassCodes, addresses_of, identify
+from .identity import Addresses, ClassCodes, Special, addresses_of, identify
 from .record import Record
 from .values import Encoder, ext
 from .values.encoding import PREFIX
@@ -50,6 +52,18 @@ class Runner(Protocol):
     def holds(self, record: Record) -> bool:
         """Whether a record is stored."""
 
+    def for_dask(self, job: Job) -> Any:
+        """The graph and the key by which Dask knows a job."""
+
+    def rebuilt(self, graph: Any, key: str, *, rename: Any = None) -> Any:
+        """What Dask's `persist` gives back."""
+
+    def computed(self, graph: Any, keys: Any, **options: Any) -> Any:
+        """What Dask's scheduler for this process makes of a graph."""
+
+    def visualize(self, job: Job, filename: str | None, **options: Any) -> Any:
+        """Draw the graph of a job."""
+
 
 class Job:
     """One task bound to arguments, which may be jobs themselves (in lists, tuples and dicts too).
@@ -65,10 +79,13 @@ class Job:
         self.future: Future[Outcome] | None = None
         self.attempt = 0  # counts how often the result was lost
         self.request = ""  # tells this run from others that have the same key
+        self.state_of: Callable[[str], str] | None = None  # tells the state of an action's job id
         self.runner = runner
         self._open: list[str] = []  # the parameters whose arguments have jobs in them
         self.key, self._addresses = self._identify()
         self._id: str | None = None if self.inputs else self.key
+        self._dask: Any = None  # what Dask is told of it, once it has asked
+        self._asks: bool = definition.kind != TASK or any(job._asks for job in self.inputs)  # noqa: SLF001
 
     # Identity
 
@@ -121,7 +138,7 @@ class Job:
             met[id(job)] = job
             return encoder.extension(ext.JOB, job.key.encode())
 
-        addresses = addresses_of(self.definition, self.arguments, {Job: stand_in})
+        addresses = addresses_of(self.definition, self.arguments, _for_jobs(stand_in))
         if met or self.definition.ignore:
             self._find_inputs(met)
         return identify(self.definition, addresses), addresses
@@ -149,7 +166,7 @@ class Job:
         classes: set[tuple[str, str]] = set()
         for job in self.inputs:
             record = job._known_record()  # noqa: SLF001 - another job
-            if record is None:
+            if record is None or record.is_error:
                 return None
             records[id(job)] = record
 
@@ -159,7 +176,7 @@ class Job:
             return self.runner.encoding(record)[len(PREFIX) :]
 
         addresses = addresses_of(
-            self.definition, self.arguments, {Job: splice}, self._addresses, self._open
+            self.definition, self.arguments, _for_jobs(splice), self._addresses, self._open
         )
         return addresses._replace(classes=addresses.classes | classes)
 
@@ -204,7 +221,10 @@ class Job:
 
     @property
     def status(self) -> str:
-        """`pending`, `running`, `finished` or `error`."""
+        """`pending`, `running`, `finished` or `error`; of an action also `unknown`, see its document."""
+        ended = self.future is None or self.future.done()
+        if ended and self.state_of is not None:
+            return "pending" if self.id is None else self.state_of(self.id)
         if self.future is None or self.future.cancelled():
             return "finished" if self.cached else "pending"
         if not self.future.done():
@@ -223,12 +243,25 @@ class Job:
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """What the task raised, or None; waits like `result`."""
         try:
-            self.runner.outcome(self, timeout)
-        except (TimeoutError, CancelledError):
+            outcome = self.runner.outcome(self, timeout)
+        except CancelledError:
             raise
-        except BaseException as error:  # noqa: BLE001 - that is what is asked for
+        except BaseException as error:
+            if isinstance(error, TimeoutError) and not self._raised(error):
+                raise
+            return error
+        if outcome.record is None or not outcome.record.is_error:
+            return None
+        try:
+            self.runner.value_of(outcome)
+        except Exception as error:  # noqa: BLE001 - what was kept
             return error
         return None
+
+    def _raised(self, error: BaseException) -> bool:
+        """Whether an exception is the task's, and not that of whoever waited for it."""
+        future = self.future
+        return future is not None and future.done() and future.exception() is error
 
     def done(self) -> bool:
         """Whether the job has finished, failed or been cancelled (when its status is `pending`)."""
@@ -243,16 +276,33 @@ class Job:
         self.started().add_done_callback(lambda _: function(self))
 
     def forget(self) -> None:
-        """Remove the result from the store: the job will be computed when it is next asked for."""
+        """Remove the result from the store: the job will be computed when it is next asked for.
+
+        Raises Unsupported for an action: that it was started is not forgotten.
+        """
+        if self.definition.kind == ACTION:
+            raise Unsupported(
+                f"that {self.task} was started is not forgotten: hand it another idempotency="
+                '"..." to have it done once more'
+            )
         if self.id is not None:
             self.runner.remove(self.id)
         self.reset()
 
     def reset(self) -> None:
         """Look the job up again, or run it again, when it is next asked for."""
-        self.future = None
+        self.future = self._dask = None
         self.attempt += 1
         if self.inputs:
+            self._id = None
+
+    def join(self, other: Job) -> None:
+        """Share the run of an equal job."""
+        self.future, self.request, self.attempt = other.future, other.request, other.attempt
+
+    def reconsider(self) -> None:
+        """Find the id again, where it depends on answers that may have become too old since."""
+        if self.inputs and self._asks:
             self._id = None
 
     def run_anew(self, *, always: bool) -> None:
@@ -271,9 +321,57 @@ class Job:
         assert self.future is not None  # noqa: S101 - that is what start() is for
         return self.future
 
+    # As a Dask collection, so that `dask.compute(job)` and `dask.delayed(f)(job)` work
+
+    __dask_optimize__ = None  # every task in the graph is wanted as it is
+
+    def __dask_graph__(self) -> Any:
+        """What computes the value; see dask_graph.py."""
+        return self._for_dask().graph
+
+    def __dask_keys__(self) -> list[str]:
+        """The one key of the graph that has the value."""
+        return [self._for_dask().key]
+
+    def __dask_layers__(self) -> tuple[str, ...]:
+        """The layer of the graph that has the value."""
+        return (self._for_dask().key,)
+
+    def __dask_postcompute__(self) -> Any:
+        """From what Dask computed for the keys to the value."""
+        return _only, ()
+
+    def __dask_postpersist__(self) -> Any:
+        """From a graph that holds the value to something that stands for it: a dask.delayed object."""
+        return self.runner.rebuilt, (self._for_dask().key,)
+
+    def __dask_scheduler__(self, graph: Any, keys: Any, **options: Any) -> Any:
+        """Where it is computed when nothing else is said: on threads of this process."""
+        return self.runner.computed(graph, keys, **options)
+
+    def __dask_tokenize__(self) -> str:
+        return self.key
+
+    def visualize(self, filename: str | None = "job", **options: Any) -> Any:
+        """Draw what would run, as `dask.visualize` does and with its options; needs graphviz."""
+        return self.runner.visualize(self, filename, **options)
+
+    def _for_dask(self) -> Any:
+        if self._dask is None:
+            self._dask = self.runner.for_dask(self)
+        return self._dask
+
     def __repr__(self) -> str:
         state = self.status if self.future is not None else "not started"
         return f"<Job {self.task} {self.key[:12]} {state}>"
+
+
+def _only(values: Sequence[Any]) -> Any:
+    return values[0]
+
+
+def _for_jobs(encode: Callable[[Any, Encoder], bytes]) -> Special:
+    return dict.fromkeys((Job, *Job.__subclasses__()), encode)
 
 
 def _jobs_in(value: Any) -> Iterator[Job]:
@@ -287,7 +385,7 @@ def _jobs_in(value: Any) -> Iterator[Job]:
             yield from _jobs_in(item)
 
 
-def replaced(value: Any, kind: type, replacement: Callable[[Any], Any]) -> Any:
+def replaced(value: Any, kind: type | tuple[type, ...], replacement: Callable[[Any], Any]) -> Any:
     """A value with every instance of `kind` in its lists, tuples and dicts replaced."""
     if isinstance(value, kind):
         return replacement(value)

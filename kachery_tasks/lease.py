@@ -1,21 +1,27 @@
 """One run at a time: who may compute a job.
 
 Threads of one process wait for each other at a lock in memory; processes of one machine through a lock
-on `leases/<job id>`, which the operating system takes back when its holder dies. The file is removed
-with the lease; one that a crash left behind locks nobody.
+on `leases/<job id>` (see file_lease.py); machines that share a zone through what is there (see
+zone_lease.py).
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import TypeVar
 
 from kachery_store import Store
-from kachery_store.errors import KacheryError, unavailable
+from kachery_store.errors import KacheryError, StoreUnavailable, unavailable
+
+from .errors import LeaseLostWarning
+from .file_lease import FileLease, lock_file
+from .zone_lease import ZoneLease
+
+T = TypeVar("T")
 
 _Name = tuple[str, str]  # root of the store, job id
 
@@ -23,15 +29,61 @@ _mine: ContextVar[frozenset[_Name]] = ContextVar("kachery_leases_of_this_call", 
 _held: dict[_Name, threading.Lock] = {}  # locked by the thread that has the lease
 _blocked: dict[_Name, list[_Name]] = {}  # a job that is held -> the jobs that its holder waits for
 _mutex = threading.Lock()
-_descriptors: set[int] = set()
+
+
+class Lease:
+    """A lease on a job: of this machine at first, and of all that share a zone after `wait`."""
+
+    def __init__(self, store: Store, job_id: str, own: FileLease) -> None:
+        self._store = store
+        self._job_id = job_id
+        self._own = own
+        self._shared: ZoneLease | None = None
+
+    def wait(self, lookup: Callable[[], T | None]) -> T | None:
+        """What answers the job once no other machine computes it; None: it is ours to compute.
+
+        Raises what `lookup` raises, ConfigError.
+        """
+        uplink = self._store.uplink
+        if uplink is None or uplink.zone.read_only:
+            return lookup()
+        self._shared = ZoneLease(self._store.backend, uplink, self._job_id)
+        return self._shared.wait(lookup)
+
+    def lost(self, name: str) -> LeaseLostWarning | None:
+        """What to say of a run of the task of that name whose result was not the first.
+
+        None when it was not taken for dead: somebody else had the result all the same.
+        """
+        taker = self._own.taken_by() or (self._shared and self._shared.taken_by())
+        if taker is None:
+            return None
+        return LeaseLostWarning(
+            f"{name} gave no sign of life while it ran, so that {taker} took job {self._job_id} over"
+            " and was first: that result counts and is returned. If this one is different, `kachery"
+            " show` has both. Where processes are held up for so long, set KACHERY_LEASE_SECONDS to"
+            " more"
+        )
+
+    def give_back_here(self) -> None:
+        """Let others of this machine have it."""
+        self._own.give_back()
+
+    def give_back_everywhere(self) -> None:
+        """Let other machines have it."""
+        if self._shared is not None:
+            self._shared.give_back()
 
 
 @contextmanager
-def lease(store: Store, job_id: str) -> Iterator[None]:
-    """Hold the only lease on a job of a store; waits while somebody else holds it.
+def lease(store: Store, job_id: str, *, replacing: bool = False) -> Iterator[Lease]:
+    """Hold the only lease of this machine on a job of a store; waits while somebody else holds it.
 
-    Raises StoreUnavailable when the store cannot be written, KacheryError when the caller is inside
-    the same job already.
+    With `replacing`, a holder that gives no sign of life for its lease time is presumed dead, which is
+    for work that may be done twice; without, a process that is stopped is waited for. Raises
+    StoreUnavailable when the store cannot be written, KacheryError when the caller is inside the same
+    job already, ConfigError when the lease time is no such time.
     """
     name = (store.root, job_id)
     if name in _mine.get():
@@ -41,15 +93,20 @@ def lease(store: Store, job_id: str) -> Iterator[None]:
     turn = _wait_for_turn(name, _mine.get())
     process = os.getpid()
     reset = _mine.set(_mine.get() | {name})
+    held = None
     try:
-        with _locked_file(store, job_id):
-            yield
+        held = Lease(store, job_id, _locked_file(store, job_id, replacing))
+        yield held
     finally:
         _mine.reset(reset)
         if os.getpid() == process:  # a child that was forked meanwhile has nothing to give back
+            if held is not None:
+                held.give_back_here()
             with _mutex:
                 del _held[name]
             turn.release()
+            if held is not None:  # last, because it takes a journey
+                held.give_back_everywhere()
 
 
 def _wait_for_turn(name: _Name, mine: frozenset[_Name]) -> threading.Lock:
@@ -89,55 +146,14 @@ def _refuse_circle(name: _Name, mine: frozenset[_Name]) -> None:
                 waiting.append(waits_for)
 
 
-@contextmanager
-def _locked_file(store: Store, job_id: str) -> Iterator[None]:
-    path = store.backend.path(f"leases/{job_id}")
+def _locked_file(store: Store, job_id: str, replacing: bool) -> FileLease:
     try:
         store.backend.ensure_layout()
-        fd = _lock(path)
+        return lock_file(store.backend.path(f"leases/{job_id}"), replacing=replacing)
+    except StoreUnavailable:
+        raise
     except OSError as error:
         raise unavailable(store.root, error) from error
-    process = os.getpid()
-    try:
-        yield
-    finally:
-        if os.getpid() == process:
-            _give_back(path, fd)
-
-
-def _give_back(path: str, fd: int) -> None:
-    # The file goes before the lock, so that nobody else's goes. What cannot be removed now is no
-    # obstacle: the lock counts, not the file.
-    with suppress(OSError):
-        os.unlink(path)
-    _descriptors.discard(fd)
-    # A child that was forked meanwhile may have the same lock open; closing would not end it.
-    with suppress(OSError):
-        fcntl.flock(fd, fcntl.LOCK_UN)
-    os.close(fd)
-
-
-def _lock(path: str) -> int:
-    while True:
-        fd = _open(path)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
-            if os.fstat(fd).st_nlink:
-                _descriptors.add(fd)
-                return fd
-        except BaseException:
-            os.close(fd)
-            raise
-        os.close(fd)  # the holder we waited for has removed this file; another one counts now
-
-
-def _open(path: str) -> int:
-    flags = os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC
-    try:
-        return os.open(path, flags, 0o644)
-    except FileNotFoundError:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        return os.open(path, flags, 0o644)
 
 
 def _forget_after_fork() -> None:
@@ -145,9 +161,6 @@ def _forget_after_fork() -> None:
     _mutex = threading.Lock()
     _held.clear()
     _blocked.clear()
-    for fd in _descriptors:
-        os.close(fd)
-    _descriptors.clear()
 
 
 os.register_at_fork(after_in_child=_forget_after_fork)

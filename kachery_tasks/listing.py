@@ -8,6 +8,7 @@ from contextlib import suppress
 from kachery_store import DigestMismatch, NotFound, Store, StoreTooNew
 
 from .cache import lookup
+from .failures import Failure, failure_of
 from .record import Record
 
 
@@ -31,7 +32,7 @@ def records_of(
             record = lookup(store, job_id)
         except StoreTooNew:  # what a later kachery wrote is there, and not for us
             record = None
-        if record is not None and (task is None or _is_called(record, task)):
+        if record is not None and (task is None or is_called(record, task)):
             yield record
         seen()
 
@@ -48,15 +49,16 @@ def other_results(store: Store, record: Record) -> list[Record]:
     return sorted(others, key=lambda one: one.started)
 
 
-def find_record(store: Store, text: str) -> Record:
+def find_record(store: Store, text: str, also: Iterable[str] = ()) -> Record:
     """The record of a job id, of the beginning of one, or of a job:// URI.
 
-    NotFound when there is none, or more than one.
+    NotFound when there is none, or more than one. `also` are jobs without a record that count.
     """
     start = text.removeprefix("job://").lower()
     if not start:
         raise NotFound("give the id of a job, or the beginning of one; `kachery jobs` lists them")
     found = [job_id for job_id in store.jobs.names(start) if job_id.startswith(start)]
+    found += set(also) - set(found)
     if not found:
         raise NotFound(f"no job {text} is stored at {store.root}; `kachery jobs` lists what is")
     if len(found) > 1:
@@ -67,5 +69,47 @@ def find_record(store: Store, text: str) -> Record:
     return record
 
 
-def _is_called(record: Record, task: str) -> bool:
-    return record.task == task or record.task.rpartition(":")[2] == task
+def all_failures(
+    store: Store, task: str | None = None, seen: Callable[[], object] = lambda: None
+) -> Iterator[Failure]:
+    """The last failures of jobs that have not succeeded since, of one task or all.
+
+    `seen()` is called for each job looked at.
+    """
+    for job_id in store.failures.names():
+        failure = _failure_if_ours(store, job_id)
+        if failure is not None and (task is None or is_called(failure, task)):
+            yield failure
+        seen()
+
+
+def find_job(store: Store, text: str) -> tuple[Record | None, Failure | None]:
+    """What is stored of a job that is named as for `find_record`: its record, its last failure.
+
+    NotFound when there is neither, or more than one such job.
+    """
+    start = text.removeprefix("job://").lower()
+    if not start:
+        return find_record(store, text), None
+    failed = {job_id for job_id in store.failures.names(start) if job_id.startswith(start)}
+    known = {job_id for job_id in store.jobs.names(start) if job_id.startswith(start)}
+    if not failed or len(failed | known) > 1:
+        return find_record(store, text, also=failed), None
+    (job_id,) = failed
+    record = lookup(store, job_id) if known else None
+    failure = _failure_if_ours(store, job_id)
+    if record is None and failure is None:
+        raise NotFound(f"what was noted of job {job_id} was damaged and has been set aside")
+    return record, failure
+
+
+def _failure_if_ours(store: Store, job_id: str) -> Failure | None:
+    try:
+        return failure_of(store, job_id)
+    except StoreTooNew:
+        return None
+
+
+def is_called(one: Record | Failure, task: str) -> bool:
+    """Whether a record or failure is of a task: its name, or the part of it after the colon."""
+    return one.task == task or one.task.rpartition(":")[2] == task

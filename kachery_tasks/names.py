@@ -54,6 +54,11 @@ def main_known_as(name: str) -> Iterator[None]:
         _main_of_client.reset(reset)
 
 
+def works_for_client() -> bool:
+    """Whether what runs here was sent by a client, to which what it raises goes back pickled."""
+    return _main_of_client.get() is not None
+
+
 def module_name(module: str) -> str:
     """A module's name, with `__main__` resolved."""
     return main_name() if module in MAIN_NAMES else module

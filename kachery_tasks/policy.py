@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
+from weakref import WeakValueDictionary
 
 from kachery_store.amounts import parse_span
 
+from .names import qualified_name
+
 _NONE: Mapping[str, float] = MappingProxyType({})
+_declared: WeakValueDictionary[str, type[Exception]] = WeakValueDictionary()
 
 
 class Policy(NamedTuple):
@@ -18,7 +22,8 @@ class Policy(NamedTuple):
     None. `priority`: of those that could run, the highest run first. `resources`: what a Dask worker
     must offer, as {"GPU": 1}. `cache_errors`: exceptions that count as results. Of a query: `max_age`,
     the seconds for which an answer is served again, or None; `fallback`, whether the last good answer
-    may stand for one that fails.
+    may stand for one that fails. Of an action: `once`, whether it is started once at most;
+    `retry_unknown`, whether it is started again when nobody knows what became of it.
     """
 
     retries: int = 0
@@ -28,6 +33,8 @@ class Policy(NamedTuple):
     cache_errors: tuple[type[Exception], ...] = ()
     max_age: float | None = None
     fallback: bool = True
+    once: bool = True
+    retry_unknown: bool = False
 
 
 def checked(
@@ -39,6 +46,8 @@ def checked(
     cache_errors: type[Exception] | Iterable[type[Exception]] = (),
     max_age: str | float | None = None,
     fallback: bool = True,
+    once: bool = True,
+    retry_unknown: bool = False,
 ) -> Policy:
     """A policy of what a user wrote; spans are seconds or text as "1h".
 
@@ -61,6 +70,8 @@ def checked(
         _checked_errors(cache_errors),
         None if max_age is None else parse_span(max_age),
         fallback,
+        once,
+        retry_unknown,
     )
 
 
@@ -79,3 +90,14 @@ def _checked_errors(errors: Any) -> tuple[type[Exception], ...]:
         if not isinstance(kind, type) or not issubclass(kind, Exception):
             raise TypeError(f"cache_errors= are classes of exceptions, not {kind!r}")
     return given
+
+
+def declare_errors(errors: Iterable[type[Exception]]) -> None:
+    """Remember classes of exceptions that some definition keeps; later ones of a name count."""
+    for kind in errors:
+        _declared[qualified_name(kind)] = kind
+
+
+def errors_declared() -> dict[str, type[Exception]]:
+    """The classes of exceptions that the definitions of this program keep, by name."""
+    return dict(_declared)

@@ -19,6 +19,7 @@ from .sealed import seal, unseal
 MAGIC = "kachery record"
 VERSION = 1
 INLINE_UP_TO = 65_536  # encodings up to this size live inside the record
+FINISHED, ERROR = "finished", "error"  # of a status; with the latter the result is an exception
 
 
 class Result(NamedTuple):
@@ -43,7 +44,8 @@ class Record(NamedTuple):
 
     `arguments` are [name, address, summary]; the address of a secret one is empty. `codes` are names
     and fingerprints of the classes and functions among the arguments. `asks` are the queries that the
-    task may ask, if any. Times are in seconds.
+    task may ask, if any. `parent` is the id of the job whose function asked for this one when it ran, or
+    empty. Times are in seconds.
     """
 
     job_id: str
@@ -63,15 +65,28 @@ class Record(NamedTuple):
     kachery: str
     codes: list[tuple[str, str]]
     asks: list[str] = []  # noqa: RUF012 - never changed
+    parent: str = ""
 
     @property
     def uri(self) -> str:
         """job://<job id>"""
         return f"job://{self.job_id}"
 
+    @property
+    def is_error(self) -> bool:
+        """Whether the result is an exception that the task keeps (`cache_errors=`)."""
+        return self.status == ERROR
+
     def to_bytes(self) -> bytes:
         """The record file."""
-        return seal(MAGIC, VERSION, msgpack.packb(self if self.asks else self[:_ASKS]))
+        return seal(MAGIC, VERSION, msgpack.packb(self[: self._length]))
+
+    @property
+    def _length(self) -> int:
+        """How many fields are written: a record without the last ones is as it was before those."""
+        if self.parent:
+            return len(self)
+        return len(self) - 1 if self.asks else _ASKS
 
     @classmethod
     def from_bytes(cls, data: bytes, job_id: str) -> Record:
@@ -139,6 +154,10 @@ def _is_address(value: Any) -> bool:
     return value == b"" or _is_digest(value)  # of a secret argument
 
 
+def _is_parent(value: Any) -> bool:
+    return value == "" or _is_name(value)
+
+
 def _is_count(value: Any) -> bool:
     return type(value) is int and value >= 0
 
@@ -177,5 +196,5 @@ _RECORD_IS: tuple[Is, ...] = (
     *(_is_name, _is_text, _is_text, _or_none(_is_text), _is_name),
     *(_list_of(_row_of(_is_text, _is_address, _is_text)), _RESULT_IS, _is_text),
     *(_is_seconds, _is_seconds, _is_text, _is_text, _is_count, _is_text, _is_text),
-    *(_CODES, _list_of(_is_text)),
+    *(_CODES, _list_of(_is_text), _is_parent),
 )

@@ -8,6 +8,7 @@ from typing import Any
 
 from kachery_store import DigestMismatch, NotFound, Store, StoreUnavailable
 
+from .attempt import Ran, ran
 from .binding import Arguments
 from .cache import load, lookup
 from .commit import keep_differing
@@ -15,7 +16,7 @@ from .definition import Definition
 from .errors import CannotDecode, CannotEncode, NotReproducible
 from .identity import addresses_of, identify
 from .record import Record
-from .runs import ran, run_job
+from .runs import run_job
 from .summary import summary_of, type_name
 from .values import encode
 
@@ -74,21 +75,31 @@ def reproduce(
     if again.record.result.address == record.result.address:
         return Reproduction(same=True, record=record, again=again.record, differences=[])
     keep_differing(store, again.record)
-    places = _places(store, record, again.value)
+    places = _places(store, record, again)
     return Reproduction(same=False, record=record, again=again.record, differences=places)
 
 
-def _places(store: Store, record: Record, value: Any) -> list[str]:
+def _places(store: Store, record: Record, again: Ran) -> list[str]:
+    if record.is_error or again.error is not None:
+        now = summary_of(again.value) if again.error is None else f"raised {again.error!r}"
+        return [f"{_as_stored(store, record)} at first, {now} now"]
     try:
         stored = load(store, record)
     except (CannotDecode, DigestMismatch, NotFound, StoreUnavailable) as error:
         return [f"the first result cannot be read here: {error}"]
     found: list[str] = []
-    for place in _differing("result", stored, value):
+    for place in _differing("result", stored, again.value):
         if len(found) == _SHOWN:
             return [*found, "..."]
         found.append(place)
     return found
+
+
+def _as_stored(store: Store, record: Record) -> str:
+    try:
+        return summary_of(load(store, record))
+    except Exception as error:  # noqa: BLE001 - one that was kept, or why it cannot be told
+        return f"raised {error!r}" if record.is_error else f"not to be read here ({error})"
 
 
 def _differing(place: str, first: Any, second: Any) -> Iterator[str]:

@@ -6,39 +6,33 @@ once; what is stored is what the function made of exactly the arguments that the
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from kachery_store import DigestMismatch, Store, StoreUnavailable
 from kachery_store.amounts import span_text
 from kachery_store.errors import KacheryError, KacheryWarning, OutOfReach
+from kachery_store.saying import warn
 
 from . import counting
 from .answers import add_answer, age_of, answer_id, answers
+from .attempt import Ran, not_stored, ran
 from .binding import Arguments
 from .cache import ABSENT, Outcome, Unusable, known, load, lookup
 from .calling import call
-from .code import Fingerprint
-from .commit import Took, codes_among, commit, keep_differing, record_of, stated
-from .definition import QUERY, Definition
-from .errors import (
-    CannotDecode,
-    CannotEncode,
-    ImpureTaskWarning,
-    NotStored,
-    NotStoredWarning,
-    StaleResultWarning,
-)
+from .chunk_values import forget_partial
+from .commit import commit, keep_differing
+from .definition import ACTION, QUERY, Definition
+from .errors import CannotDecode, NotStored, NotStoredWarning, StaleResultWarning
+from .failures import carried, forget_failure
 from .identity import Addresses, addresses_of, identify
-from .lease import lease
+from .lease import Lease, lease
+from .names import works_for_client
+from .performing import perform
+from .purity import inside_task
 from .record import Record
 from .settings import current
-from .values import Encoded
-
-ALWAYS_CHECKED_UP_TO = 64 << 20  # bytes of arguments that are hashed again after every run
 
 _ATTEMPTS = 3  # against stored results that turn out to be damaged
 
@@ -57,17 +51,33 @@ def run_job(
     The id and the addresses are those of the arguments at this moment. Raises what the function
     raises; then nothing is stored.
     """
+    if definition.kind == ACTION:
+        return perform(store, job_id, definition, arguments, addresses)
     if current().read_only:
         return _only_read(store, job_id, definition)
     with ExitStack() as stack:
         try:
-            stack.enter_context(lease(store, job_id))
-            record = known(store, job_id, definition)
+            held = stack.enter_context(lease(store, job_id, replacing=True))
+            record = _waited_for(store, job_id, definition, held)
         except StoreUnavailable as error:
-            return Outcome(None, call(definition, arguments), _not_stored(definition, error))
+            return Outcome(None, call(definition, arguments), not_stored(definition, error))
         if record is not None:
             return Outcome(record)
-        return _compute(store, job_id, definition, arguments, addresses, strict)
+        outcome = _compute(store, job_id, definition, arguments, addresses, strict)
+        if outcome.record is not None and outcome.value is ABSENT and outcome.warning is None:
+            return outcome._replace(warning=held.lost(definition.name))
+        return outcome
+
+
+def _waited_for(store: Store, job_id: str, definition: Definition, held: Lease) -> Record | None:
+    """What answers a job once nobody else computes it.
+
+    No other machine waits for an answer of a query, or for a run on purpose.
+    """
+    lookup = partial(known, store, job_id, definition)
+    if definition.kind == QUERY or current().refreshes(definition.name):
+        return lookup()
+    return held.wait(lookup)
 
 
 def _only_read(store: Store, job_id: str, definition: Definition) -> Outcome:
@@ -116,15 +126,26 @@ def answer(
                 return outcome.value, outcome.warning
             record, warning = outcome.record, outcome.warning
         try:
-            value = load(store, record)
+            return _served(store, record), warning
         except Unusable:
             continue  # it has been set aside, so now it is computed
         except (CannotDecode, StoreUnavailable, OutOfReach) as error:
-            return call(definition, arguments), _not_stored(definition, error)
-        counting.hit(record)
-        return value, warning
+            return call(definition, arguments), not_stored(definition, error)
     damage = DigestMismatch("what is stored of it was damaged each time it was read")
-    return call(definition, arguments), _not_stored(definition, damage)
+    return call(definition, arguments), not_stored(definition, damage)
+
+
+def _served(store: Store, record: Record) -> Any:
+    """The value that a record names, counted as a hit; so is an exception that was kept."""
+    try:
+        value = load(store, record)
+    except (Unusable, CannotDecode, StoreUnavailable, OutOfReach):
+        raise
+    except Exception:
+        counting.hit(record)
+        raise
+    counting.hit(record)
+    return value
 
 
 def run_submitted(
@@ -134,12 +155,39 @@ def run_submitted(
     *,
     expected: str | None,
     strict: bool,
+    addresses: Addresses | None = None,
 ) -> Outcome:
     """`run_job` for arguments that have waited, or travelled, since the job was made.
 
     `expected` is the job id, if it was known then; KacheryError when the arguments have changed.
+    `addresses` are those of the arguments, if they are known. What is raised on a worker says where, and
+    can be pickled.
     """
-    addresses = addresses_of(definition, arguments)
+    try:
+        outcome = _run_submitted(store, definition, arguments, expected, strict, addresses)
+        if outcome.record is not None and outcome.record.is_error:
+            load(store, outcome.record)  # raises what was kept
+        return outcome
+    except Exception as error:
+        if inside_task() or not works_for_client():
+            raise
+        sent = carried(error, definition.name).with_traceback(error.__traceback__)
+    try:
+        raise sent  # out here the error is not its context, which would be pickled with it
+    finally:
+        del sent  # its traceback would hold this frame, and this frame the traceback
+
+
+def _run_submitted(
+    store: Store,
+    definition: Definition,
+    arguments: Arguments,
+    expected: str | None,
+    strict: bool,
+    addresses: Addresses | None,
+) -> Outcome:
+    if addresses is None:
+        addresses = addresses_of(definition, arguments)
     job_id = identify(definition, addresses)
     if expected is not None and job_id != expected:
         raise KacheryError(
@@ -159,8 +207,19 @@ def _compute(
 ) -> Outcome:
     if definition.kind == QUERY:
         return _ask(store, job_id, definition, arguments, addresses, strict)
-    run = ran(job_id, definition, arguments, addresses, strict=strict)
-    return _kept(store, definition, run)
+    run = ran(job_id, definition, arguments, addresses, strict=strict, noted_in=store)
+    outcome = _kept(store, definition, run)
+    forget_failure(store, job_id)
+    error = run.error
+    del run
+    try:
+        if error is not None and (outcome.record is None or outcome.record.is_error):
+            if outcome.warning is not None:
+                warn(outcome.warning)
+            raise error
+    finally:
+        del error  # its traceback would hold this frame, and this frame the traceback
+    return outcome
 
 
 def _kept(store: Store, definition: Definition, run: Ran) -> Outcome:
@@ -173,8 +232,12 @@ def _kept(store: Store, definition: Definition, run: Ran) -> Outcome:
             _note_first(store, run.record)
         stored = commit(store, run.record, run.encoded, run.codes, replace=again)
     except StoreUnavailable as error:
-        return Outcome(None, run.value, _not_stored(definition, error))
-    return Outcome(run.record, run.value) if stored else _second(store, run.record, run.value)
+        return Outcome(None, run.value, not_stored(definition, error))
+    if not run.is_lazy:
+        return Outcome(run.record, run.value) if stored else _second(store, run.record, run.value)
+    forget_partial(store, run.record.job_id)
+    value = load(store, run.record)  # what the function returned would compute it again
+    return Outcome(run.record, value) if stored else _second(store, run.record, value)
 
 
 def _note_first(store: Store, again: Record) -> None:
@@ -195,18 +258,27 @@ def _ask(
     """Run a query. If that fails, its last good answer counts, unless `fallback` is False."""
     record_id = answer_id(query_id)
     try:
-        run = ran(query_id, definition, arguments, addresses, strict=strict, record_id=record_id)
+        run = ran(
+            query_id,
+            definition,
+            arguments,
+            addresses,
+            strict=strict,
+            record_id=record_id,
+            noted_in=store,
+        )
     except Exception as error:
         last = next(answers(store, query_id), None) if definition.policy.fallback else None
         if last is None:
             raise
         return Outcome(last, warning=_stale(definition, last, error))
     outcome = _kept(store, definition, run)
+    forget_failure(store, query_id)
     if outcome.record is not None:
         try:
             add_answer(store, query_id, outcome.record)
         except StoreUnavailable as error:
-            return Outcome(None, run.value, _not_stored(definition, error))
+            return Outcome(None, run.value, not_stored(definition, error))
     return outcome
 
 
@@ -217,44 +289,6 @@ def _stale(definition: Definition, last: Record, error: Exception) -> StaleResul
     )
 
 
-class Ran(NamedTuple):
-    """What a run returned, and what can be stored of it; `warning` says why nothing can."""
-
-    value: Any
-    record: Record | None = None
-    encoded: Encoded | None = None
-    codes: Sequence[Fingerprint] = ()
-    warning: KacheryWarning | None = None
-
-
-def ran(
-    job_id: str,
-    definition: Definition,
-    arguments: Arguments,
-    addresses: Addresses,
-    *,
-    strict: bool,
-    record_id: str | None = None,
-) -> Ran:
-    """Run a job now, whatever is stored, and store nothing. Raises what the function raises.
-
-    The record gets the id of the job, unless another one is given.
-    """
-    told = stated(definition, arguments, addresses)
-    codes = codes_among(definition.package, *addresses.told)
-    started = time.time()
-    clock = time.perf_counter()
-    value = call(definition, arguments)
-    took = Took(started, time.perf_counter() - clock)
-    if impurity := _impurity(job_id, definition, arguments, addresses, strict):
-        return Ran(value, warning=impurity)
-    try:
-        record, encoded = record_of(record_id or job_id, definition, told, codes, took, value)
-    except CannotEncode as error:
-        return Ran(value, warning=_not_stored(definition, error.inside("its result")))
-    return Ran(value, record, encoded, [definition.fingerprint(), *(code for _, code in codes)])
-
-
 def _second(store: Store, record: Record, value: Any) -> Outcome:
     """What becomes of a run after which the store has a record already: the first result stays."""
     first = lookup(store, record.job_id)
@@ -263,35 +297,3 @@ def _second(store: Store, record: Record, value: Any) -> Outcome:
     if first.result.address != record.result.address:
         keep_differing(store, record)
     return Outcome(first)
-
-
-def _impurity(
-    job_id: str, definition: Definition, arguments: Arguments, before: Addresses, strict: bool
-) -> KacheryWarning | None:
-    """What speaks against storing the result of a run that has just ended."""
-    after = before
-    if before.size <= ALWAYS_CHECKED_UP_TO or strict:
-        try:
-            after = addresses_of(definition, arguments, before=before)
-        except CannotEncode as error:
-            return _changed_its(definition, f"arguments ({error})")
-    changed = [repr(name) for name, address in before.of.items() if after.of[name] != address]
-    if changed:
-        return _changed_its(definition, f"argument {', '.join(changed)}")
-    if identify(definition, after, before) != job_id:
-        return ImpureTaskWarning(
-            f"the code of {definition.name}, or a global that it reads, changed while it ran: the"
-            " value is returned and not stored"
-        )
-    return None
-
-
-def _changed_its(definition: Definition, what: str) -> ImpureTaskWarning:
-    return ImpureTaskWarning(
-        f"{definition.name} changed its {what}: the value is returned and not stored, because a"
-        " stored result would not change the argument next time. Let the task work on a copy"
-    )
-
-
-def _not_stored(definition: Definition, error: Exception) -> NotStoredWarning:
-    return NotStoredWarning(f"the result of {definition.name} is returned but not stored: {error}")

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
-from itertools import islice
-from queue import SimpleQueue
 from typing import Any, Protocol, TypeVar
 from weakref import WeakSet, WeakValueDictionary
 
@@ -18,17 +16,15 @@ from kachery_store.saying import warn
 
 from . import counting
 from .answers import forget_answers
-from .cache import Outcome, Unusable, encoding_of, known, value_of
+from .cache import Outcome, Unusable, encoding_of, known, load, value_of
 from .definition import Definition
 from .graph import inputs_first, levels
 from .job import Job
 from .local_executor import LocalExecutor
 from .record import Record
-from .settings import Settings, applied, client_in_force, current
-from .waiting import wait_for
+from .settings import THREADS, Settings, applied, client_in_force, current
 
 _ATTEMPTS = 3  # how often a job is started again because a stored result turned out to be damaged
-_AT_A_TIME = 1000  # jobs that as_completed has under way
 _LOOKUPS = 32  # at the same time, in a zone
 
 T = TypeVar("T")
@@ -36,7 +32,7 @@ T = TypeVar("T")
 
 class _Executor(Protocol):
     def start(self, jobs: Sequence[Job]) -> None:
-        """Give each job a future. Inputs come before the jobs that need them, or have futures."""
+        """See that each future is settled. Inputs come before those who need them, or have futures."""
 
 
 class Session:
@@ -47,7 +43,6 @@ class Session:
         self._local: LocalExecutor | None = None
         self._remote: tuple[Any, _Executor] | None = None
         self._running: WeakValueDictionary[str, Future[Outcome]] = WeakValueDictionary()
-        self._ahead: dict[str, Record | None] = {}  # what was just looked up, by job id
         _sessions.add(self)
 
     def start_afresh(self) -> None:
@@ -57,8 +52,6 @@ class Session:
 
     def lookup(self, job_id: str, definition: Definition) -> Record | None:
         """The record that answers a job, so that nothing has to run."""
-        if job_id in self._ahead:
-            return self._ahead[job_id]
         with applied(self._settings):
             return known(self._settings.store, job_id, definition)
 
@@ -84,44 +77,62 @@ class Session:
 
         Returns how many have to run.
         """
+        for _ in range(_ATTEMPTS - 1):
+            try:
+                return self._start(jobs)
+            except Unusable:  # the result of an input is damaged, and its record was set aside
+                self._reset_lost(jobs)
+        return self._start(jobs)
+
+    def _start(self, jobs: Sequence[Job]) -> int:
         to_run: dict[str, Job] = {}
-        twins: list[Job] = []
-        for level in levels(jobs):
-            with self._looked_up(level):
-                for job in level:
-                    if job.future is not None or self._settle(job):
-                        continue
-                    if job.key in to_run:
-                        twins.append(job)
-                    else:
-                        to_run[job.key] = job
-                        job.run_anew(always=self._settings.refreshes(job.task))
-        if to_run:
-            self._executor().start(list(to_run.values()))
-        self._running.update({key: job.future for key, job in to_run.items() if job.future})
+        twins: dict[int, tuple[Job, Job]] = {}
+        for level in levels(jobs, without=_has_future):
+            for job in level:
+                job.reconsider()
+            ahead = self._looked_up(level)
+            for job in level:
+                if self._settle(job, ahead):
+                    continue
+                first = to_run.setdefault(job.key, job)
+                if first is job:
+                    job.run_anew(always=self._settings.refreshes(job.task))
+                else:
+                    twins[id(job)] = (job, first)
         for job in to_run.values():
-            if job.future is not None:
-                job.future.add_done_callback(partial(_count, job.task))
-        for job in twins:
-            job.future = to_run[job.key].future
+            job.future = Future()
+            job.future.add_done_callback(partial(_count, job.task))
+        for job, first in twins.values():
+            job.join(first)
+        self._hand_over(list(to_run.values()))
         return len(to_run)
 
-    @contextmanager
-    def _looked_up(self, jobs: Sequence[Job]) -> Iterator[None]:
-        """Look jobs up at the same time, where each lookup is a journey, for a with-block."""
+    def _hand_over(self, jobs: list[Job]) -> None:
+        """Let the executor in force run jobs."""
+        if not jobs:
+            return
+        self._running.update({job.key: job.started() for job in jobs})
+        try:
+            self._executor().start(jobs)
+        except Exception as error:
+            for job in jobs:  # nobody may wait for ever
+                with suppress(InvalidStateError):
+                    job.started().set_exception(error)
+            raise
+        except BaseException:  # Ctrl-C
+            for job in jobs:
+                job.cancel()
+            raise
+
+    def _looked_up(self, jobs: Sequence[Job]) -> Mapping[str, Record | None]:
+        """The records of jobs, looked up at the same time, where each lookup is a journey."""
         store = self._settings.store
         if store.uplink is None or len(jobs) == 1:
-            yield
-            return
-        new = [job for job in jobs if job.future is None and job.runner is self]
-        ids = {job.id: job.definition for job in new if job.resolve() and job.id is not None}
+            return {}
+        new = [job for job in jobs if job.runner is self and job.resolve()]
+        ids = {job.id: job.definition for job in new if job.id is not None}
         with ThreadPoolExecutor(_LOOKUPS, thread_name_prefix="kachery-lookup") as pool:
-            found = pool.map(lambda one: self._lookup_if_possible(store, *one), ids.items())
-            self._ahead = dict(found)
-        try:
-            yield
-        finally:
-            self._ahead = {}
+            return dict(pool.map(lambda one: self._lookup_if_possible(store, *one), ids.items()))
 
     def _lookup_if_possible(
         self, store: Store, job_id: str, definition: Definition
@@ -132,21 +143,60 @@ class Session:
         except StoreUnavailable:
             return job_id, None  # running the job meets the same, and says so
 
-    def _settle(self, job: Job) -> bool:
+    def _settle(self, job: Job, ahead: Mapping[str, Record | None]) -> bool:
         """Give a job the future of a result or run that is there already, if one is."""
         if job.runner is not self:
             return job.started() is not None
-        try:
-            record = job.stored_record() if job.resolve() else None
-        except StoreUnavailable:
-            record = None  # running the job meets the same, and says so
+        record = self._found(job, ahead)
         running = self._running.get(job.key)
         if record is not None:
-            job.future = _finished(Outcome(record))
+            job.future = _answered(self._settings.store, record)
             counting.hit(record)
         elif running is not None and not running.done():
             job.future = running
         return job.future is not None
+
+    def _found(self, job: Job, ahead: Mapping[str, Record | None]) -> Record | None:
+        try:
+            if not job.resolve() or job.id is None:
+                return None
+            return ahead[job.id] if job.id in ahead else self.lookup(job.id, job.definition)
+        except StoreUnavailable:
+            return None  # running the job meets the same, and says so
+
+    def _reset_lost(self, jobs: Sequence[Job]) -> None:
+        """Let jobs whose stored results turned out to be damaged be looked up or run again."""
+        for job in inputs_first(jobs):
+            future = job.future
+            if future is None or not future.done() or future.cancelled() or future.exception():
+                continue
+            record = future.result().record
+            if record is not None and not job.runner.holds(record):
+                job.reset()
+
+    def for_dask(self, job: Job) -> Any:
+        """As of Runner."""
+        from .dask_graph import graph_of
+
+        return graph_of(self._settings, job)
+
+    def rebuilt(self, graph: Any, key: str, *, rename: Any = None) -> Any:
+        """As of Runner."""
+        from .dask_graph import rebuilt
+
+        return rebuilt(graph, key, rename)
+
+    def computed(self, graph: Any, keys: Any, **options: Any) -> Any:
+        """As of Runner."""
+        from .dask_graph import computed
+
+        return computed(graph, keys, **options)
+
+    def visualize(self, job: Job, filename: str | None, **options: Any) -> Any:
+        """As of Runner."""
+        from .dask_graph import visualize
+
+        return visualize(job, filename, **options)
 
     def outcome(self, job: Job, timeout: float | None) -> Outcome:
         """What became of a job, once it is done; its inputs are computed again if they were lost."""
@@ -182,13 +232,21 @@ class Session:
         client = client_in_force(self._settings)
         if client is None:
             if self._local is None:
-                self._local = LocalExecutor(self._settings)
+                self._local = _local_executor(self._settings)
             return self._local
         if self._remote is None or self._remote[0] is not client:
             from .dask_executor import DaskExecutor
 
             self._remote = (client, DaskExecutor(self._settings, client))
         return self._remote[1]
+
+
+def _local_executor(settings: Settings) -> LocalExecutor:
+    if settings.executor == THREADS:
+        return LocalExecutor(settings)
+    from .process_executor import ProcessExecutor
+
+    return ProcessExecutor(settings)
 
 
 _sessions: WeakSet[Session] = WeakSet()
@@ -211,74 +269,8 @@ def session() -> Session:
     return found
 
 
-def gather(
-    jobs: Iterable[Job], *, progress: bool = True, return_exceptions: bool = False
-) -> list[Any]:
-    """The values of jobs, in their order; what is not known is computed, on the executor in force.
-
-    A progress bar shows on terminals and in notebooks when it takes longer than two seconds. If a
-    job fails, the others go on, and then its exception is raised; with `return_exceptions` the
-    exceptions are returned in the places of the values.
-    """
-    wanted = _checked(jobs)
-    before = {job.future for job in inputs_first(wanted) if job.future and not job.future.done()}
-    running = len(before) + sum(
-        runner.start([job for job in wanted if job.runner is runner])
-        for runner in {id(job.runner): job.runner for job in wanted}.values()
-    )
-    futures = {job.started() for job in inputs_first(wanted)}
-    try:
-        wait_for(futures, served=len(futures) - running, progress=progress)
-    except KeyboardInterrupt:
-        for future in futures:
-            future.cancel()
-        raise
-    return [_value(job, return_exceptions) for job in wanted]
-
-
-def as_completed(jobs: Iterable[Job]) -> Iterator[Job]:
-    """The jobs as they are done, whatever became of them; those that nobody has started are.
-
-    The jobs are taken a thousand at a time, so that a generator may make any number of them, and what
-    has been yielded need not stay in memory. A job that occurs twice is yielded twice.
-    """
-    ended: SimpleQueue[Job] = SimpleQueue()
-    coming = iter(jobs)
-    under_way = 0
-    while True:
-        batch = _checked(islice(coming, _AT_A_TIME - under_way))
-        for runner in {id(job.runner): job.runner for job in batch}.values():
-            runner.start([job for job in batch if job.runner is runner])
-        for job in batch:
-            job.add_done_callback(ended.put)
-        under_way += len(batch)
-        if not under_way:
-            return
-        while under_way > _AT_A_TIME // 2 or (under_way and not batch):
-            yield ended.get()
-            under_way -= 1
-
-
-def _checked(jobs: Iterable[Job]) -> list[Job]:
-    if isinstance(jobs, Job):
-        raise TypeError("this takes a list of jobs: [job]; or ask for job.result()")
-    wanted: list[Job] = list(jobs)
-    for job in wanted:
-        if not isinstance(job, Job):
-            raise TypeError(
-                f"this takes jobs, as f.job(...), f.submit(...) and f.map(...) make them, not"
-                f" {type(job).__name__}"
-            )
-    return wanted
-
-
-def _value(job: Job, return_exceptions: bool) -> Any:
-    try:
-        return job.result()
-    except Exception as error:
-        if return_exceptions:
-            return error
-        raise
+def _has_future(job: Job) -> bool:
+    return job.future is not None
 
 
 def _start_over(job: Job) -> None:
@@ -297,7 +289,16 @@ def _count(task: str, future: Future[Outcome]) -> None:
         counting.failure(task, error)
 
 
-def _finished(outcome: Outcome) -> Future[Outcome]:
+def _answered(store: Store, record: Record) -> Future[Outcome]:
+    """The future of a job whose record is known: an exception may have been kept as its result."""
     future: Future[Outcome] = Future()
-    future.set_result(outcome)
+    if record.is_error:
+        try:
+            load(store, record)  # raises it
+        except Unusable:
+            raise
+        except Exception as error:  # noqa: BLE001 - what was kept
+            future.set_exception(error)
+            return future
+    future.set_result(Outcome(record))
     return future

@@ -20,16 +20,29 @@ UNCHANGED: Any = object()  # for arguments that were not given
 AT_HAND: Any = object()  # the Dask client that the program has, if any
 OF_ENVIRONMENT: Any = object()  # the zone that the environment names, if any
 
+THREADS, PROCESSES = "threads", "processes"  # where jobs run when there is no client
+
 
 class Settings:
     """One choice of store, zone, client and policies.
 
     `root` is the store's folder; `zone` is OF_ENVIRONMENT, None (none), a name, or ZoneSettings;
     `client` is AT_HAND, None (this process) or a Client; `refresh` is True, or the names of the tasks
-    that run though their results are known; with `read_only` nothing runs.
+    that run though their results are known; with `read_only` nothing runs. Without a client jobs run
+    on THREADS or in PROCESSES, which `executor` says.
     """
 
-    __slots__ = ("_store", "client", "read_only", "refresh", "root", "session", "strict", "zone")
+    __slots__ = (
+        "_store",
+        "client",
+        "executor",
+        "read_only",
+        "refresh",
+        "root",
+        "session",
+        "strict",
+        "zone",
+    )
 
     def __init__(
         self,
@@ -39,8 +52,10 @@ class Settings:
         strict: bool = False,
         refresh: bool | frozenset[str] = False,
         read_only: bool = False,
+        executor: str = THREADS,
     ) -> None:
         self.root = root
+        self.executor = executor
         self.zone = zone
         self.client = client
         self.strict = strict
@@ -70,6 +85,7 @@ class Settings:
         strict: Any = UNCHANGED,
         refresh: Any = UNCHANGED,
         read_only: Any = UNCHANGED,
+        executor: Any = UNCHANGED,
     ) -> Settings:
         """The same with some of it changed."""
         return Settings(
@@ -79,6 +95,7 @@ class Settings:
             self.strict if strict is UNCHANGED else strict,
             self.refresh if refresh is UNCHANGED else _names(refresh),
             self.read_only if read_only is UNCHANGED else read_only,
+            self.executor if executor is UNCHANGED else _executor(executor),
         )
 
     def refresh_inside(self) -> bool | frozenset[str]:
@@ -100,6 +117,14 @@ def _names(refresh: bool | str | Iterable[str]) -> bool | frozenset[str]:
     if isinstance(refresh, bool | Once):
         return refresh
     return frozenset((refresh,) if isinstance(refresh, str) else refresh)
+
+
+def _executor(name: Any) -> str:
+    if name not in (THREADS, PROCESSES):
+        raise ValueError(
+            f"executor= is {THREADS!r} or {PROCESSES!r}, not {name!r}; a Dask cluster is client="
+        )
+    return str(name)
 
 
 _in_force: ContextVar[Settings | None] = ContextVar("kachery_settings", default=None)
@@ -144,6 +169,7 @@ def using(
     strict: Any = UNCHANGED,
     refresh: bool | str | Iterable[str] = UNCHANGED,
     read_only: bool = UNCHANGED,
+    executor: str = UNCHANGED,
 ) -> Iterator[None]:
     """Settings for a with-block.
 
@@ -152,9 +178,10 @@ def using(
     is one. strict: hash arguments of any size again after a run, to see whether the task changed
     them. refresh: run tasks though their results are known, which are replaced: True for all, or
     names of tasks, as ["denoise"]. read_only: run nothing; what is not known raises NotStored.
-    ConfigError for a zone that is not configured.
+    executor: where jobs run when there is no client: on "threads" of this process, or in "processes"
+    of this machine. ConfigError for a zone that is not configured.
     """
-    changed = current().changed(dir, zone, client, strict, refresh, read_only)
+    changed = current().changed(dir, zone, client, strict, refresh, read_only, executor)
     if zone is not UNCHANGED:
         changed.zone = changed.zone_settings()
     with applied(changed):
@@ -177,10 +204,11 @@ def configure(
     zone: Any = UNCHANGED,
     client: Any = UNCHANGED,
     strict: Any = UNCHANGED,
+    executor: str = UNCHANGED,
     project: Iterable[str] | None = None,
     installed: Iterable[str] | None = None,
 ) -> None:
-    """Settings for the rest of the program; `dir`, `zone`, `client` and `strict` as for `using`.
+    """Settings for the rest of the program; `dir` to `executor` as for `using`.
 
     project: packages and modules whose code counts by content though they are installed. installed:
     those that count by name only though they are not. Both replace what was configured before.
@@ -188,8 +216,8 @@ def configure(
     """
     global _configured
     changed = None
-    if any(given is not UNCHANGED for given in (dir, zone, client, strict)):
-        changed = (_configured or _default()).changed(dir, zone, client, strict)
+    if any(given is not UNCHANGED for given in (dir, zone, client, strict, executor)):
+        changed = (_configured or _default()).changed(dir, zone, client, strict, executor=executor)
         if zone is not UNCHANGED:
             changed.zone = changed.zone_settings()
     if project is not None or installed is not None:
@@ -213,3 +241,8 @@ def client_in_force(settings: Settings) -> Any:
         return Client.current(allow_global=True)
     except ValueError:
         return None
+
+
+def zone_settings_of(store: Store) -> ZoneSettings | None:
+    """How the zone behind a store that was opened here is reached, or None."""
+    return next((zone for (_, zone), one in _stores.items() if one is store), None)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 LONGEST = 80  # characters of a summary
+_LONGEST_CALL = 200
 _SCALARS = (type(None), bool, int, float, complex, str, bytes)
 _CONTAINERS = (list, tuple, dict, set, frozenset)
 _MANY_DIGITS = 1 << 200
@@ -25,6 +27,12 @@ def type_name(value: Any) -> str:
     """The type of a value as a program would write it."""
     kind = type(value)
     return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
+
+
+def call_text(task: str, arguments: Mapping[str, str]) -> str:
+    """A call in short, of the summaries of its arguments: at most some 200 characters of those."""
+    text = ", ".join(f"{name}={summary}" for name, summary in arguments.items())
+    return f"{task}({text if len(text) <= _LONGEST_CALL else text[:_LONGEST_CALL] + '...'})"
 
 
 def _summary(value: Any, texts: bool) -> str:

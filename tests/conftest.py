@@ -33,6 +33,7 @@ def store_dir(tmp_path, monkeypatch):
     """Every test has a store of its own, also in the processes it starts."""
     folder = tmp_path / "store"
     monkeypatch.setenv("KACHERY_DIR", str(folder))
+    monkeypatch.setenv("KACHERY_USER_DIR", str(tmp_path / "user"))
     return folder
 
 

@@ -324,7 +324,7 @@ def test_a_part_that_was_damaged_is_stored_again(tmp_path, monkeypatch):
 
 
 MEMORY = """
-import resource, sys
+import sys
 from kachery_store import Store
 from kachery_store.errors import KacheryError
 from kachery_store.remote import s3
@@ -337,7 +337,7 @@ try:
     list(store.zone.backend.names(""))  # what is needed for any request is loaded
 except KacheryError:
     pass
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = int(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])
 for go in (
     lambda: store.files.load_bytes("sha1://" + "ab" * 20),
     lambda: store.jobs.read("ab" * 32),
@@ -349,7 +349,7 @@ for go in (
         print("found", go())
     except KacheryError as error:
         print(type(error).__name__)
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+print((int(open('/proc/self/status').read().split('VmHWM:')[1].split()[0]) - before) // 1024)
 """
 
 

@@ -347,14 +347,17 @@ def test_leftovers_of_others_go(lab):
     backend = looking(lab)
     backend.create("tmp/probe.1", b"", durable=True)
     backend.create("tmp/probe.2", b"", durable=True)
+    backend.create("leases/" + "ab" * 32, b"of a killed process", durable=True)
+    backend.create("leases/" + "cd" * 32, b"of a living one", durable=True)
     backend.create("code/ab/" + "ab" * 32, b"of nobody", durable=True)
     job = array.job(1)
     for other in (job.id, "cd" * 32):
         name = f"differing/{other[:2]}/{other}-0123456789abcdef"
         backend.create(name, job.record._replace(job_id=other).to_bytes(), durable=True)
     age(lab)
-    age(lab, 3600, ["tmp/probe.2"])
+    age(lab, 3600, ["tmp/probe.2", "leases/" + "cd" * 32])
     collect(lab)
+    assert names(lab, "leases") == ["leases/" + "cd" * 32]
     assert names(lab, "tmp") == ["tmp/probe.2"] and len(names(lab, "code")) == 1
     assert names(lab, "differing") == [f"differing/{job.id[:2]}/{job.id}-0123456789abcdef"]
 

@@ -46,7 +46,9 @@ from kachery_store.digest import hash_buffer
 from kachery_store.manifest import has_manifest, manifest_of_file
 from kachery_tasks.code import fingerprint_of
 from kachery_tasks.definition import Definition
+from kachery_tasks.failures import Failure
 from kachery_tasks.identity import addresses_of, identify
+from kachery_tasks.kept_errors import Raised
 from kachery_tasks.record import Record, Result
 from kachery_tasks.values import encode
 
@@ -400,7 +402,34 @@ def records():
         kachery="3.0.0",
         codes=[("golden:C", "ef" * 32)],
     )
-    return [{"job_id": record.job_id, "file": record.to_bytes().hex()}]
+    kept = encode(Raised("builtins:KeyError", ("x", 1), {"seen": [2]}))
+    error = record._replace(
+        job_id="ba" * 32,
+        result=Result(kept.address, kept.size, "KeyError", [], kept.data, []),
+        status="error",
+    )
+    return [{"job_id": one.job_id, "file": one.to_bytes().hex()} for one in (record, error)]
+
+
+def failures():
+    failure = Failure(
+        job_id="ab" * 32,
+        kind="task",
+        task="golden:f",
+        fingerprint="cd" * 32,
+        arguments=[("password", b"", "secret"), ("x", encode(1).address, "1")],
+        error="ValueError",
+        message="no \N{SNOWMAN}",
+        traceback="Traceback (most recent call last):\nValueError: no \N{SNOWMAN}\n",
+        host="host",
+        user="user",
+        pid=1234,
+        python="3.11.7",
+        started=1700000000.5,
+        seconds=0.25,
+        attempts=3,
+    )
+    return [{"job_id": failure.job_id, "file": failure.to_bytes().hex()}]
 
 
 SIZES = (0, 1, 19_999_999, 20_000_000, 20_000_001, 60_000_000)
@@ -433,6 +462,7 @@ SETS = {
     "fingerprint": fingerprints,
     "job": jobs,
     "record": records,
+    "failure": failures,
     "manifest": manifests,
 }
 

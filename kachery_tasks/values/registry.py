@@ -42,6 +42,7 @@ _LIBRARIES = {
     "pyarrow": "arrow_types",
     "scipy": "scipy_types",
     "xarray": "xarray_types",
+    **dict.fromkeys(("dask", "zarr", "kachery_store"), "chunk_types"),
     **dict.fromkeys(
         (
             "builtins",
@@ -101,9 +102,14 @@ def add_codec(kind: type, codec: Codec) -> None:
     _by_name[codec.name] = codec
 
 
-def add_fallback(codec_for: Callable[[type], Codec | None], *codecs: Codec) -> None:
-    """Make a rule known for types that have no codec of their own, and the codecs it may give."""
-    _fallbacks.append(codec_for)
+def add_fallback(
+    codec_for: Callable[[type], Codec | None], *codecs: Codec, first: bool = False
+) -> None:
+    """Make a rule known for types that have no codec of their own, and the codecs it may give.
+
+    `first`: it goes before the rules that are known, such as that for dataclasses.
+    """
+    _fallbacks.insert(0 if first else len(_fallbacks), codec_for)
     for codec in codecs:
         _by_name[codec.name] = codec
 

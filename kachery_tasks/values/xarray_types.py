@@ -24,9 +24,9 @@ def _encode_variable(variable: Any) -> list[Any]:
 
 def _data_of(variable: Any) -> Any:
     """The data as an array of NumPy, or as an extension array of pandas."""
-    if variable.chunks is not None:
-        raise CannotEncode("its data is in chunks that are not computed yet; load() it first")
     data, dtype = variable.data, variable.dtype
+    if variable.chunks is not None:
+        return data  # an array of Dask, which is refused, or known, as such
     if type(data) is np.ndarray:
         return data if isinstance(dtype, np.dtype) else pd.array(data, dtype=dtype)
     if isinstance(data, pd.api.extensions.ExtensionArray) and data.dtype == dtype:
@@ -38,7 +38,7 @@ def _data_of(variable: Any) -> Any:
 def _decode_variable(dims: list[Any], data: Any, attrs: dict[Any, Any]) -> Any:
     if len(dims) != data.ndim:
         raise CannotDecode("the data of a variable does not have its dimensions")
-    if type(data) is np.ndarray:
+    if type(data) is np.ndarray or hasattr(data, "dask"):
         return xr.Variable(dims, data, attrs, fastpath=True)  # else it makes dates out of objects
     variable = xr.Variable(dims, data, attrs)
     if variable.dtype == data.dtype:

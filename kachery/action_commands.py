@@ -1,0 +1,130 @@
+"""The commands about actions: what is known of them, and saying what became of one."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from kachery_store import Store
+from kachery_tasks.claims import ERROR, FINISHED, PENDING, RUNNING, UNKNOWN, Step
+from kachery_tasks.resolving import actions_like, all_actions, find_action
+from kachery_tasks.resolving import resolve as resolve_action
+from kachery_tasks.settings import current, using
+
+from .running import SETTINGS
+
+
+@click.command(context_settings=SETTINGS)
+@click.argument("job")
+@click.option("--done", "outcome", flag_value=FINISHED, help="It has done what it should.")
+@click.option("--failed", "outcome", flag_value=ERROR, help="It has not.")
+@click.option("--zone", help="In this zone, not the one in force.")
+def resolve(job: str, outcome: str | None, zone: str | None) -> None:
+    """Say what became of an action whose outcome is unknown: --done or --failed.
+
+    Look first at what it has done in the outside world. JOB is a job id, the beginning of one, or a job://
+    URI. If its process was on another machine, this waits a minute and a half for a sign of life.
+
+    Example: kachery resolve 3f9a2c --done
+    """
+    if outcome is None:
+        raise click.UsageError("say --done or --failed")
+    with _where(zone) as store:
+        found = find_action(store, job)
+        said = resolve_action(store, found.job_id, done=outcome == FINISHED)
+    click.echo(f"{said.action} (job {said.job_id[:12]}): {said.state}, as {said.by} says")
+
+
+@click.command(context_settings=SETTINGS)
+@click.option(
+    "--state",
+    type=click.Choice([PENDING, RUNNING, FINISHED, ERROR, UNKNOWN]),
+    help="Only those in this state.",
+)
+@click.option("--zone", help="In this zone, not the one in force.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on each line.")
+def actions(state: str | None, zone: str | None, as_json: bool) -> None:
+    """List the actions that were asked for, newest first, and their states.
+
+    Example: kachery actions --state unknown
+    """
+    with _where(zone) as store:
+        found = [one for one in all_actions(store) if state in (None, one.state)]
+    found.sort(key=lambda one: one.started, reverse=True)
+    if as_json:
+        for one in found:
+            click.echo(json.dumps(_as_json(one)))
+        return
+    width = max((len(one.action) for one in found), default=6)
+    click.echo(f"{'JOB':12}  {'ACTION':{width}}  {'STATE':8}  WHEN")
+    for one in found:
+        click.echo(f"{one.job_id[:12]}  {one.action:{width}}  {one.state:8}  {_when(one.changed)}")
+
+
+def show_action(store: Store, job: str, *, as_json: bool) -> bool:
+    """Show an action, if a job is one; False when it is none."""
+    if not actions_like(store, job):
+        return False
+    found = find_action(store, job)
+    if as_json:
+        click.echo(json.dumps(_as_json(found)))
+        return True
+    for name, text in _lines(found):
+        click.echo(f"{name:12} {text}")
+    return True
+
+
+def add_action_commands(group: click.Group) -> None:
+    """Add these commands to a group."""
+    for command in (actions, resolve):
+        group.add_command(command)
+
+
+@contextmanager
+def _where(zone: str | None) -> Iterator[Store]:
+    if zone is None:
+        yield current().store
+        return
+    with using(zone=zone):
+        yield current().store
+
+
+def _lines(step: Step) -> Iterator[tuple[str, str]]:
+    yield "job", f"job://{step.job_id}"
+    yield "action", step.action
+    yield "state", f"{step.state}, as {step.by} says" if step.by else step.state
+    for name, address, text in step.arguments:
+        yield (
+            "argument",
+            f"{name} = {text}  ({address.hex()[:12]})" if address else f"{name} is secret",
+        )
+    yield "started", f"{_when(step.started)}, attempt {step.attempt}"
+    yield "changed", _when(step.changed)
+    yield "where", f"{step.user} on {step.host}, process {step.pid}"
+    if step.failure is not None:
+        yield "raised", f"{step.failure.type}: {step.failure.message}"
+        for line in step.failure.traceback.splitlines():
+            yield "", line
+    if step.state == UNKNOWN:
+        yield "next", f"find out what it has done, then kachery resolve {step.job_id[:12]}"
+
+
+def _as_json(step: Step) -> dict[str, Any]:
+    return {
+        **step._asdict(),
+        "arguments": [
+            {"name": name, "address": address.hex() or None, "description": text}
+            for name, address, text in step.arguments
+        ],
+        "failure": None if step.failure is None else step.failure._asdict(),
+    }
+
+
+def _when(seconds: float) -> str:
+    moment = datetime.datetime.fromtimestamp(seconds).astimezone()
+    return moment.strftime("%Y-%m-%d %H:%M:%S")

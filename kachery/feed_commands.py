@@ -1,0 +1,159 @@
+"""Commands about feeds."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from itertools import islice
+from typing import Any
+
+import click
+
+from kachery_store.errors import BadFeed, BadMessage
+from kachery_store.feeds import Keyring, Subfeed
+from kachery_tasks import feeds
+
+from .running import SETTINGS
+
+_BATCH = 256
+
+_zone_option = click.option("--zone", help="In this zone, not on this machine.")
+
+
+@click.group("feed", context_settings=SETTINGS)
+def feed_commands() -> None:
+    """Signed, append-only feeds.
+
+    A feed is named by its local name or its URI, a subfeed as NAME/SUBFEED or feed://.../SUBFEED.
+    """
+
+
+@feed_commands.command("create", context_settings=SETTINGS)
+@click.argument("name")
+@_zone_option
+def create_command(name: str, zone: str | None) -> None:
+    """Make a feed and print its URI. Its private key stays in your own folder.
+
+    Example: kachery feed create lab-notes
+    """
+    click.echo(feeds.create_feed(name, zone=zone).uri)
+
+
+@feed_commands.command("list", context_settings=SETTINGS)
+def list_command() -> None:
+    """List the feeds that have names here, and those whose keys are here."""
+    keyring = Keyring()
+    names, keys = keyring.names(), set(keyring.feeds())
+    unnamed = keys - set(names.values())
+    for name, feed in sorted([*names.items(), *(("", feed) for feed in unnamed)]):
+        click.echo(f"{name:20}  feed://{feed}{'' if feed in keys else '  (only read)'}")
+
+
+@feed_commands.command("append", context_settings=SETTINGS)
+@click.argument("subfeed")
+@click.argument("messages", nargs=-1)
+@click.option("--final", is_flag=True, help="End the subfeed after them.")
+def append_command(subfeed: str, messages: tuple[str, ...], final: bool) -> None:
+    """Append JSON objects: the arguments, or without any the lines of standard input.
+
+    Example: kachery feed append lab-notes/main '{"temperature": 21.5}'
+    """
+    target = _subfeed(subfeed)
+    lines = messages or () if final or messages else (line for line in sys.stdin if line.strip())
+    count = 0
+    for batch in _in_batches(lines):
+        target.append_messages([_message(text) for text in batch])
+        count += len(batch)
+    if final:
+        target.finalize()
+    click.echo(f"appended {count} to {target.uri}", err=True)
+
+
+@feed_commands.command("read", context_settings=SETTINGS)
+@click.argument("subfeed")
+@click.option("--follow", is_flag=True, help="Go on as messages come, until the subfeed ends.")
+@click.option("--from", "start", type=click.IntRange(min=0), default=0, help="The first number.")
+@click.option("--signed", is_flag=True, help="With number, time and proof.")
+@_zone_option
+def read_command(subfeed: str, follow: bool, start: int, signed: bool, zone: str | None) -> None:
+    """Print messages, one JSON object on each line.
+
+    Example: kachery feed read lab-notes/main --follow
+    """
+    source = _subfeed(subfeed, zone)
+    source.set_position(start)
+    for message in source.message_stream(None if follow else 0, signed):
+        click.echo(json.dumps(message))
+
+
+@feed_commands.command("verify", context_settings=SETTINGS)
+@click.argument("feed")
+@_zone_option
+def verify_command(feed: str, zone: str | None) -> None:
+    """Read all of a feed, or of one subfeed, and check every file of it against its signatures.
+
+    Example: kachery feed verify feed://3b6a27.../main --zone lab
+    """
+    for name, count in feeds.verify_feed(_feed_uri(feed), zone=zone).items():
+        click.echo(f"{name}: {count} messages, all signed and in order")
+
+
+@feed_commands.command("publish", context_settings=SETTINGS)
+@click.argument("feed")
+@click.option("--zone", required=True, help="The zone that gets the copy.")
+def publish_command(feed: str, zone: str) -> None:
+    """Copy a feed, or one subfeed, to a zone, or bring the copy there up to date.
+
+    Example: kachery feed publish lab-notes --zone lab
+    """
+    _tell(feeds.publish_feed(_feed_uri(feed), zone))
+
+
+@feed_commands.command("subscribe", context_settings=SETTINGS)
+@click.argument("feed")
+@click.option("--zone", help="The zone that has it; without, the one in force.")
+@click.option("--name", help="A local name for it.")
+def subscribe_command(feed: str, zone: str | None, name: str | None) -> None:
+    """Copy a feed, or one subfeed, from a zone to this machine, verified; or bring it up to date.
+
+    Example: kachery feed subscribe feed://3b6a27... --zone lab --name their-notes
+    """
+    uri = _feed_uri(feed)
+    _tell(feeds.subscribe_feed(uri, zone))
+    if name:
+        feeds.set_feed_name(name, uri)
+
+
+def _tell(added: dict[str, int]) -> None:
+    for name, count in added.items():
+        click.echo(f"{name}: {count} new entries")
+
+
+def _feed_uri(text: str) -> str:
+    """The URI of what is given as NAME, NAME/SUBFEED or a URI."""
+    if "://" in text:
+        return text
+    name, separator, subfeed = text.partition("/")
+    return feeds.load_feed(name).uri + separator + subfeed
+
+
+def _subfeed(text: str, zone: str | None = None) -> Subfeed:
+    uri = _feed_uri(text)
+    if uri.count("/") < 3:
+        raise BadFeed(f"{text} is a feed: add /SUBFEED")
+    return feeds.load_subfeed(uri, zone=zone)
+
+
+def _in_batches(lines: Iterable[str]) -> Iterable[list[str]]:
+    rest = iter(lines)
+    while batch := list(islice(rest, _BATCH)):
+        yield batch
+
+
+def _message(text: str) -> dict[str, Any]:
+    try:
+        message: dict[str, Any] = json.loads(text)
+    except ValueError as error:
+        raise BadMessage(f"{text[:80]!r} is no JSON: {error}") from None
+    return message

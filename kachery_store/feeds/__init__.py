@@ -1,0 +1,28 @@
+"""Signed append-only feeds: docs/formats/feed.md.
+
+Feed, Subfeed      what users hold
+Keyring            the user's own feeds: keys and local names
+verify_files       a check of all files of a subfeed
+mirror             a verified copy of a subfeed on another backend
+"""
+
+from .feed import Feed
+from .keyring import Keyring, Owned
+from .mirror import mirror
+from .names import Place, parse_feed_uri
+from .snapshot import load_snapshot
+from .subfeed import Subfeed, wait_for_messages
+from .verifying import verify_files
+
+__all__ = [
+    "Feed",
+    "Keyring",
+    "Owned",
+    "Place",
+    "Subfeed",
+    "load_snapshot",
+    "mirror",
+    "parse_feed_uri",
+    "verify_files",
+    "wait_for_messages",
+]

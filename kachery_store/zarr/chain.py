@@ -1,0 +1,166 @@
+"""A chunk to bytes and back, through the codecs of Zarr.
+
+The usual ones, nothing or zstd, are called here directly; any others through an array of one chunk.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from ..errors import Unsupported
+from . import grid
+from .content import ArrayContent, array_content
+from .dtypes import content_bytes, dtype_of, from_content
+from .metadata import array_json, described_by_zarr, raw_codecs
+
+if TYPE_CHECKING:
+    from .dtypes import Array
+
+AUTO = "auto"  # what zarr itself takes by default
+
+_TO_BYTES = ("bytes", "vlen-utf8")
+_NO_DIGEST = bytes(32)
+
+
+def codecs_json(codecs: Any, dtype: str) -> str:
+    """What a user asks for, as it stands in `zarr.json`: AUTO, None or () for none, or zarr's codecs.
+
+    Unsupported for what is no codec of zarr 3.
+    """
+    first = json.loads(raw_codecs(dtype))
+    if isinstance(codecs, str) and codecs == AUTO:
+        return _text([*first, {"name": "zstd", "configuration": {"level": 0, "checksum": False}}])
+    given = [] if codecs is None else list(codecs) if isinstance(codecs, Iterable) else [codecs]
+    return _text(first) if not given else _text(_as_zarr_has_them(given, dtype))
+
+
+def _text(codecs: list[Any]) -> str:
+    return json.dumps(codecs, sort_keys=True, separators=(",", ":"))
+
+
+def _as_zarr_has_them(codecs: list[Any], dtype: str) -> list[Any]:
+    """What zarr makes of some codecs for a dtype, such as the size of an item for blosc."""
+    from zarr.abc.codec import ArrayArrayCodec, ArrayBytesCodec, BytesBytesCodec
+
+    kinds = (ArrayArrayCodec, ArrayBytesCodec, BytesBytesCodec)
+    for one in codecs:
+        if not isinstance(one, kinds):
+            raise Unsupported(
+                f"{one!r} is no codec of Zarr 3; give a list such as [zarr.codecs.BloscCodec()],"
+                " None for no compression, or leave codecs= out"
+            )
+    filters, serializers, compressors = (
+        [one for one in codecs if isinstance(one, kind)] for kind in kinds
+    )
+    options = {"serializer": serializers[0]} if serializers else {}
+    found: list[Any] = described_by_zarr(
+        dtype, _axes(filters), filters=filters or None, compressors=compressors or None, **options
+    )["codecs"]
+    return found
+
+
+def _axes(filters: list[Any]) -> int:
+    """The number of axes that some filters expect."""
+    return max((len(getattr(one, "order", ())) for one in filters), default=1) or 1
+
+
+class Chain:
+    """The codecs of one array: from a whole chunk, padded with the fill value, to bytes, and back."""
+
+    def __init__(self, codecs: str, content: ArrayContent) -> None:
+        self._content = content
+        self._codecs = codecs
+        self._compressor, self._is_quick = _compressor(codecs)
+
+    @property
+    def is_raw(self) -> bool:
+        """Whether the bytes are the content of the chunk."""
+        return self._is_quick and self._compressor is None
+
+    def encode(self, chunk: Array) -> Any:
+        """The bytes of a whole chunk."""
+        if not self._is_quick:
+            return _one_chunk_written(self._content, self._codecs, chunk)
+        data = content_bytes(chunk, self._content.dtype)
+        return data if self._compressor is None else self._compressor.encode(data)
+
+    def decode(self, data: Any) -> Array:
+        """The whole chunk of some bytes; whatever the codecs raise for bytes that are none."""
+        content = self._content
+        if not self._is_quick:
+            return _one_chunk_read(content, self._codecs, bytes(data))
+        if self._compressor is not None:
+            data = self._decompressed(data)
+        return from_content(data, content.chunks, content.dtype)
+
+    def _decompressed(self, data: Any) -> Any:
+        """Into memory of the right size, so that no bytes can ask for more."""
+        import numpy as np
+
+        dtype = dtype_of(self._content.dtype)
+        if dtype.kind in "TO":
+            return self._compressor.decode(data)
+        size = dtype.itemsize
+        for length in self._content.chunks:
+            size *= length
+        whole = np.empty(size, np.uint8)
+        self._compressor.decode(data, out=whole)
+        return whole
+
+
+@lru_cache(maxsize=256)
+def _compressor(codecs: str) -> tuple[Any, bool]:
+    """The compressor of a chain that is called directly, and whether this is such a chain."""
+    first, *others = json.loads(codecs)
+    order = (first.get("configuration") or {}).get("endian", "little")
+    if first["name"] not in _TO_BYTES or order != "little" or len(others) > 1:
+        return None, False
+    if not others:
+        return None, True
+    if others[0]["name"] != "zstd":
+        return None, False
+    from numcodecs.zstd import Zstd
+
+    return Zstd(**others[0].get("configuration", {})), True
+
+
+def _one_chunk(content: ArrayContent) -> ArrayContent:
+    chunks = content.chunks
+    digests = _NO_DIGEST * grid.number_of_chunks(chunks, chunks)
+    return array_content(content.dtype, chunks, chunks, content.fill, None, "{}", digests)
+
+
+def _opened(content: ArrayContent, codecs: str, files: dict[str, Any]) -> Any:
+    """An array of one chunk in a dict of files."""
+    import zarr
+    from zarr.core.buffer import default_buffer_prototype
+    from zarr.storage import MemoryStore
+
+    make = default_buffer_prototype().buffer.from_bytes
+    described = json.dumps(array_json(_one_chunk(content), codecs)).encode()
+    found = {name: make(data) for name, data in {**files, "zarr.json": described}.items()}
+    with zarr.config.set(
+        {"array.write_empty_chunks": True}
+    ):  # else one that is all fill is left out
+        return found, zarr.open_array(MemoryStore(found), mode="r+", zarr_format=3)
+
+
+def _one_chunk_written(content: ArrayContent, codecs: str, chunk: Array) -> bytes:
+    found, array = _opened(content, codecs, {})
+    array[...] = chunk.astype(array.dtype)
+    data: bytes = found[_key(content)].to_bytes()
+    return data
+
+
+def _one_chunk_read(content: ArrayContent, codecs: str, data: bytes) -> Array:
+    import numpy as np
+
+    _, array = _opened(content, codecs, {_key(content): data})
+    return np.asarray(array[...])
+
+
+def _key(content: ArrayContent) -> str:
+    return grid.key_of((0,) * len(content.chunks))

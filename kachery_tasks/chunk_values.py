@@ -1,0 +1,240 @@
+"""Chunked arrays as values: what came out of a store is known; what a task returns is stored.
+
+An array of Dask or zarr of unknown content is refused as an argument, because to know it would be to
+compute it. As a result it is stored, chunk by chunk, when the result is encoded (`storing`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from functools import partial
+from typing import Any
+
+from kachery_store import Store
+from kachery_store.errors import KacheryError, StoreUnavailable, Unsupported
+from kachery_store.refs import Refs
+from kachery_store.zarr.arrays import Opened, StoredArray, commit
+from kachery_store.zarr.chain import AUTO, codecs_json
+from kachery_store.zarr.content import ArrayContent, Content, GroupContent, encode
+
+from .chunk_places import Place, forget_opened, opened, place_in
+from .errors import CannotEncode
+from .settings import current
+from .values import chunk_types
+
+
+class Storing:
+    """A result that is being encoded. `job_id`: where what is stored of it is noted, if anywhere.
+
+    `used`: whether anything was stored in chunks, `seconds`: how long computing and storing it took;
+    `error`: what computing a chunk raised.
+    """
+
+    def __init__(self, store: Store, job_id: str | None) -> None:
+        self.store = store
+        self.job_id = job_id
+        self.used = False
+        self.seconds = 0.0
+        self.error: Exception | None = None
+
+
+_reading: ContextVar[Store | None] = ContextVar("kachery_reading_chunks", default=None)
+_storing: ContextVar[Storing | None] = ContextVar("kachery_storing_chunks", default=None)
+
+
+@contextmanager
+def storing(store: Store, job_id: str | None) -> Iterator[Storing]:
+    """Have arrays in chunks that are encoded in this block stored."""
+    now = Storing(store, job_id)
+    reset = _storing.set(now)
+    try:
+        yield now
+    finally:
+        _storing.reset(reset)
+
+
+@contextmanager
+def reading(store: Store) -> Iterator[None]:
+    """Have arrays in chunks that are decoded in this block be those of a store."""
+    reset = _reading.set(store)
+    try:
+        yield
+    finally:
+        _reading.reset(reset)
+
+
+def forget_partial(store: Store, job_id: str) -> None:
+    """Forget which chunks a job has stored, now that its result is."""
+    notes = Refs(store.backend, f"partial/{job_id}")
+    with suppress(StoreUnavailable):  # they do no harm, and a collection takes them
+        for name in list(notes.names()):
+            notes.remove(name)
+
+
+class _Chunks:
+    """As chunk_types.Chunks says."""
+
+    def content_of(self, value: Any) -> Content:
+        now = _storing.get()
+        known = known_of(value)
+        if known is None:
+            if now is None:
+                raise CannotEncode(_unknown(value))
+            now.used = True
+            return _stored(value, now)
+        if now is not None:  # it may be part of a group, or in another store
+            now.used = True
+            _keep(known, now.store)
+        return known[1]
+
+    def opened(self, content: Content) -> Any:
+        store = _reading.get() or current().store
+        return open_zarr(place_in(store, encode(content).address))
+
+    def as_dask(self, array: Any) -> Any:
+        from . import dask_arrays
+
+        return dask_arrays.over_store(array.store.place)
+
+
+def open_zarr(place: Place) -> Any:
+    """The array or group of zarr at a place, lazily. NotFound, DigestMismatch."""
+    from kachery_store.zarr.reading import open_lazily
+
+    return open_lazily(opened, place)
+
+
+def known_of(value: Any) -> tuple[Opened, Content, str] | None:
+    """What is known of an array or group that came out of a store: that, its content, its path."""
+    if type(value).__module__.startswith("dask."):
+        from . import dask_arrays
+
+        found = dask_arrays.stored_as(value)
+        if found is None:
+            return None
+        place, path = found
+        there = opened(place)
+        return there, there.array(path).content, path
+    source = getattr(value.store, "opened", None)
+    if not isinstance(source, Opened):
+        return None
+    path = value.path.strip("/")
+    return source, _part(source.content, path), path
+
+
+def _part(content: Content, path: str) -> Content:
+    if isinstance(content, ArrayContent) or not path:
+        return content
+    node = content.nodes[path]
+    if isinstance(node, ArrayContent):
+        return node
+    below = {
+        name[len(path) + 1 :]: one
+        for name, one in content.nodes.items()
+        if name.startswith(path + "/")
+    }
+    return GroupContent({"": node, **below})
+
+
+def _keep(known: tuple[Opened, Content, str], store: Store) -> None:
+    """Have the manifest of something that is stored already, or of a part of it."""
+    there, content, path = known
+    if there.store.root == store.root and not path:
+        return
+    wanted = (
+        [path]
+        if isinstance(content, ArrayContent)
+        else [one for one in there.paths() if not path or one.startswith(path + "/")]
+    )
+    tables = {}
+    for one in wanted:
+        array = there.array(one)
+        if there.store.root != store.root:
+            _copy(array, store)
+        name = one[len(path) :].strip("/")
+        tables[name] = (array.codecs, array.entries)
+    commit(store, content, tables, named=False)
+
+
+def name_again(known: tuple[Opened, Content, str], store: Store) -> str:
+    """Have something that is stored already stay, because a user has its URI; returns the address."""
+    there, content, path = known
+    tables = {}
+    for one in there.paths():
+        if path in ("", one) or one.startswith(path + "/"):
+            array = there.array(one)
+            tables[one[len(path) :].strip("/")] = (array.codecs, array.entries)
+    return commit(store, content, tables, named=True)
+
+
+def _copy(array: StoredArray, store: Store) -> None:
+    from kachery_store.zarr import grid
+
+    for index in grid.indices(array.content.shape, array.content.chunks):
+        blob, _ = array.blob(index)
+        store.blobs.put(blob, array.opened.store.blobs.map(blob), durable=False)
+
+
+def _stored(value: Any, now: Storing) -> Content:
+    """The content of a result, once its chunks are stored. CannotEncode."""
+    start = time.perf_counter()
+    try:
+        address = store_chunked(now.store, value, job_id=now.job_id)
+        now.seconds += time.perf_counter() - start
+    except (Unsupported, TypeError, StoreUnavailable) as error:
+        raise CannotEncode(f"it cannot be stored in chunks: {error}") from error
+    except KacheryError:
+        raise
+    except Exception as error:
+        now.error = error  # of the task's own code: as if the function had raised it
+        raise CannotEncode(f"computing a chunk of it raised {error!r}") from error
+    return opened(place_in(now.store, address)).content
+
+
+def store_chunked(
+    store: Store,
+    value: Any,
+    *,
+    chunks: Any = None,
+    codecs: Any = AUTO,
+    named: bool = False,
+    job_id: str | None = None,
+) -> str:
+    """Store an array of NumPy or Dask, or what zarr can open; returns its address."""
+    address = _store_chunked(store, value, chunks, codecs, named, job_id)
+    forget_opened()  # other blobs may stand for what was opened before
+    return address
+
+
+def _store_chunked(
+    store: Store, value: Any, chunks: Any, codecs: Any, named: bool, job_id: str | None
+) -> str:
+    if type(value).__module__.startswith("dask."):
+        from . import dask_arrays
+
+        place = place_in(store)
+        form = dask_arrays.dask_form(value, chunks)
+        chain = codecs_json(codecs, form.dtype)
+        digests, entries = dask_arrays.write_dask(place, value, form, chain, job_id)
+        return commit(store, form._replace(digests=digests), {"": (chain, entries)}, named=named)
+    from kachery_store.zarr.importing import form_of, import_zarr, store_array, write_array
+
+    if type(value).__module__ == "numpy":
+        form = form_of(value.dtype, value.shape, chunks)
+        return store_array(store, form, codecs, partial(write_array, store, value), named=named)
+    return import_zarr(store, value, chunks=chunks, codecs=codecs, named=named)
+
+
+def _unknown(value: Any) -> str:
+    kind = f"{type(value).__module__.partition('.')[0]} array"
+    return (
+        f"the content of this {kind} is not known, and to know it is to compute it. Hand over"
+        " kachery.persist(array), which computes and stores it once and has its address, or what a"
+        " task returned; or, if it fits into memory, compute() or load() it first"
+    )
+
+
+chunk_types.told_by(_Chunks())

@@ -1,0 +1,122 @@
+"""Jobs as Dask collections: what Dask is told so that it can compute one among its own things.
+
+The graph has the job and what it needs that is not known yet, as on a cluster (dask_executor.py), and
+one more key, which has the value.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from .cache import Outcome
+from .foreign import Foreign
+from .graph import inputs_first
+from .job import Job
+from .orders import Order, Orders
+from .record import Record
+from .settings import Settings
+from .worker import as_outcome, carry_out, value_here
+
+
+class DaskGraph(NamedTuple):
+    """A graph (a HighLevelGraph) and the key in it that has the value of a job."""
+
+    graph: Any
+    key: str
+
+
+def graph_of(settings: Settings, job: Job) -> DaskGraph:
+    """The graph of a job; of what is known only the record is in it."""
+    from dask.highlevelgraph import HighLevelGraph
+
+    orders = Orders(settings)
+    orders.begin()
+    known = _known([job])
+    tasks: dict[str, Any] = {}
+    for one in inputs_first([job], without=lambda one: id(one) in known):
+        if isinstance(one, Foreign):
+            tasks.update(_of_foreign(one))
+        elif id(one) not in known:
+            tasks[_name(one)] = _task(orders, one, known, keep_value=True)
+    found = known.get(id(job))
+    key = f"value-{job.key}"
+    tasks[key] = (value_here, orders.standing(job), _name(job) if found is None else found)
+    return DaskGraph(HighLevelGraph({key: tasks}, {key: set()}), key)
+
+
+def _known(jobs: Sequence[Job]) -> dict[int, Outcome]:
+    """The outcomes of those jobs, and of all that they need, that need not run."""
+    found: dict[int, Outcome] = {}
+    for one in inputs_first(jobs):
+        record = _record(one)
+        if record is not None:
+            found[id(one)] = Outcome(record)
+    return found
+
+
+def _record(job: Job) -> Record | None:
+    return job.stored_record() if job.resolve() else None
+
+
+def _task(orders: Orders, job: Job, known: dict[int, Outcome], *, keep_value: bool) -> Any:
+    at_hand = {one.key: known[id(one)] for one in job.inputs if id(one) in known}
+    others = {one.key: _name(one) for one in job.inputs if id(one) not in known}
+    order = orders.order(job, list(others), at_hand, keep_value=keep_value)
+    return carry_out_anywhere, order, list(others.values())
+
+
+def _of_foreign(one: Foreign) -> dict[str, Any]:
+    source = one.source
+    if hasattr(source, "__dask_graph__"):
+        return {**dict(source.__dask_graph__()), _name(one): (as_outcome, source.key)}
+    return {_name(one): (as_outcome, source)}
+
+
+def _name(job: Job) -> str:
+    return f"{job.task.rpartition(':')[2]}-graph-{job.key}"
+
+
+def carry_out_anywhere(order: Order, inputs: Sequence[Outcome]) -> Outcome:
+    """`carry_out`, also in the process that asked, where errors are not pickled on their way."""
+    from .failures import Carried
+
+    try:
+        return carry_out(order, inputs)
+    except Carried as error:
+        if _on_worker():
+            raise
+        original = pickle.loads(pickle.dumps(error))
+    raise original
+
+
+def _on_worker() -> bool:
+    from distributed import get_worker
+
+    try:
+        get_worker()
+    except ValueError:
+        return False
+    return True
+
+
+def rebuilt(graph: Any, key: str, rename: dict[str, str] | None) -> Any:
+    """The dask.delayed object of a graph that has the value under a key."""
+    from dask.delayed import Delayed
+
+    return Delayed((rename or {}).get(key, key), graph)
+
+
+def computed(graph: Any, keys: Any, **options: Any) -> Any:
+    """What Dask's threads make of a graph."""
+    from dask.threaded import get
+
+    return get(graph, keys, **options)
+
+
+def visualize(job: Job, filename: str | None, **options: Any) -> Any:
+    """Draw a job's graph."""
+    import dask
+
+    return dask.visualize(job, filename=filename, **options)

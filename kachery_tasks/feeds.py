@@ -1,0 +1,220 @@
+"""Feeds, on the store and the zones in force. A feed is written on this machine, or in one zone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from kachery_store.backend import Backend
+from kachery_store.errors import BadFeed, NotFound, StoreUnavailable
+from kachery_store.feeds import (
+    Feed,
+    Keyring,
+    Owned,
+    Subfeed,
+    load_snapshot,
+    mirror,
+    parse_feed_uri,
+    verify_files,
+    wait_for_messages,
+)
+from kachery_store.feeds.log import Log
+from kachery_store.feeds.memory import Memory
+from kachery_store.feeds.names import FOLDER
+from kachery_store.feeds.snapshot import snapshot_of
+from kachery_store.zone import Zone
+from kachery_store.zone_settings import zone_named
+
+from .files import load_json, local_store, root_in_force, store_in_force, store_json
+from .settings import store_at
+
+_URI = "feed://"
+_SNAPSHOT_LABEL = "feed.json"
+
+
+def create_feed(name: str | None = None, *, zone: str | None = None) -> Feed:
+    """Make a feed, whose key stays in your own folder; it is written on this machine, or in a zone.
+
+    `name` is local: others know the feed by its URI. BadFeed when you have a feed of that name.
+    """
+    if zone is not None:
+        _zone_backend(zone, writing=True)  # it is there, before there is a key
+    return _feed(Keyring().create(name, zone))
+
+
+def load_feed(name_or_uri: str, create: bool = False, *, zone: str | None = None) -> Feed:
+    """A feed by its name or URI, or a snapshot by its URI; with `create` a name may be new.
+
+    A feed of somebody else is read from `zone`, else from the zone in force, else from its copy on this
+    machine. NotFound for a name that is not known, BadFeed.
+    """
+    if name_or_uri.startswith(_URI):
+        feed, subfeed = parse_feed_uri(name_or_uri)
+        if subfeed is not None:
+            raise BadFeed(f"{name_or_uri} is a subfeed: use load_subfeed")
+        return _loaded(feed, zone)
+    if "://" in name_or_uri:
+        return _snapshot(name_or_uri)
+    known = Keyring().named(name_or_uri)
+    if known is None and create:
+        return create_feed(name_or_uri, zone=zone)
+    if known is None:
+        raise NotFound(
+            f"you have no feed named {name_or_uri!r}: `kachery feed list` shows those you have, and"
+            " create=True makes one"
+        )
+    return _loaded(known, zone)
+
+
+def get_feed_id(name: str, create: bool = False) -> str | None:
+    """The public key of the feed of that name, or None; with `create` it is made."""
+    known = Keyring().named(name)
+    return create_feed(name).feed_id if known is None and create else known
+
+
+def set_feed_name(name: str, uri: str) -> None:
+    """Give a feed a local name. BadFeed when the name is taken."""
+    if not Keyring().set_name(name, parse_feed_uri(uri)[0]):
+        raise BadFeed(
+            f"there is a feed named {name!r} already; names are local: choose another one"
+        )
+
+
+def delete_feed(name_or_uri: str) -> None:
+    """Delete a feed's key, its names, and its files on this machine. Copies in zones stay.
+
+    Without its key nobody can ever append to it again.
+    """
+    feed = load_feed(name_or_uri).feed_id
+    backend = local_store().backend
+    for name in list(backend.names(f"{FOLDER}/{feed}")):
+        backend.remove(name)
+    Keyring().delete(feed)
+
+
+def load_subfeed(uri: str, *, zone: str | None = None) -> Subfeed:
+    """The subfeed that a URI names, feed://<64 hex digits>/<name>."""
+    feed, subfeed = parse_feed_uri(uri)
+    if subfeed is None:
+        raise BadFeed(f"{uri} is a feed: add /<name> of a subfeed, or use load_feed")
+    return _loaded(feed, zone).load_subfeed(subfeed)
+
+
+def watch_for_new_messages(
+    subfeeds: Mapping[Any, Mapping[str, Any]], *, wait_msec: float | None = 10
+) -> dict[Any, list[dict[str, Any]]]:
+    """The messages of several subfeeds from positions on; waits for the first, for ever with None.
+
+    Each is {"feedId": ..., "subfeedName": ..., "position": ...}; those without new messages are not in
+    what is returned.
+    """
+    opened = {}
+    for key, wanted in subfeeds.items():
+        opened[key] = _loaded(wanted["feedId"]).load_subfeed(wanted["subfeedName"])
+        opened[key].set_position(wanted["position"])
+    return wait_for_messages(opened, wait_msec)
+
+
+def publish_feed(name_or_uri: str, zone: str) -> dict[str, int]:
+    """Copy a feed, or one subfeed, to a zone; returns how many entries each subfeed gained there."""
+    feed, names = _subfeeds(name_or_uri, None)
+    return _mirrored(feed, names, _zone_backend(zone, writing=True))
+
+
+def subscribe_feed(uri: str, zone: str | None = None) -> dict[str, int]:
+    """Copy a feed, or one subfeed, from a zone to this machine, verified; or bring the copy up to date.
+
+    Without `zone` from the one in force. Returns how many entries each subfeed gained.
+    """
+    if zone is None:
+        in_force = store_in_force().zone
+        if in_force is None:
+            raise NotFound(f"no zone is in force: say from which zone {uri} is to be copied")
+        zone = in_force.name
+    feed, names = _subfeeds(uri, zone)
+    return _mirrored(feed, names, local_store().backend)
+
+
+def verify_feed(name_or_uri: str, *, zone: str | None = None) -> dict[str, int]:
+    """Read all of a feed, or of one subfeed, and check every file; the messages of each subfeed.
+
+    FeedDamaged, FeedRolledBack and FeedForked say what is wrong, and where.
+    """
+    feed, names = _subfeeds(name_or_uri, zone)
+    if not names:
+        raise NotFound(f"{feed.uri} has no subfeeds there: nothing to verify")
+    found = {}
+    for name in names:
+        subfeed = feed.load_subfeed(name)
+        verify_files(subfeed.log)
+        found[name] = sum(1 for _ in subfeed.message_stream(0))
+    return found
+
+
+def _subfeeds(name_or_uri: str, zone: str | None) -> tuple[Feed, Sequence[str]]:
+    if name_or_uri.startswith(_URI):
+        feed_id, subfeed = parse_feed_uri(name_or_uri)
+        feed = _loaded(feed_id, zone)
+        return feed, feed.subfeed_names() if subfeed is None else [subfeed]
+    feed = load_feed(name_or_uri, zone=zone)
+    return feed, feed.subfeed_names()
+
+
+def _mirrored(feed: Feed, names: Sequence[str], backend: Backend) -> dict[str, int]:
+    if not names:
+        raise NotFound(f"{feed.uri} has no subfeeds there: nothing to copy")
+    return {name: mirror(feed.load_subfeed(name).log, backend) for name in names}
+
+
+def _loaded(feed: str, zone: str | None = None) -> Feed:
+    own = Keyring().owned(feed)
+    if zone is not None:
+        signer = own.signer if own is not None and own.zone == zone else None
+        return _made(feed, [_zone_backend(zone, writing=False)], signer)
+    return _feed(own) if own is not None else _made(feed, _places_to_read(), None)
+
+
+def _feed(own: Owned) -> Feed:
+    backend = local_store().backend if own.zone is None else _zone_backend(own.zone, writing=True)
+    return _made(own.feed, [backend], own.signer)
+
+
+def _made(feed: str, backends: Sequence[Backend], signer: Any) -> Feed:
+    return Feed(feed, backends, signer, Memory(), partial(_store_snapshot, feed))
+
+
+def _places_to_read() -> Sequence[Backend]:
+    store = store_in_force()
+    if store.zone is None or store.zone.is_away:
+        return [store.backend]
+    try:
+        store.zone.prepare(writing=False)
+    except StoreUnavailable as error:
+        store.zone.went_away(error)  # which is said
+        return [store.backend]
+    return [store.zone.backend, store.backend]
+
+
+def _zone_backend(name: str, *, writing: bool) -> Backend:
+    root = root_in_force()
+    settings = zone_named(name, root)
+    if settings is None:
+        raise BadFeed(f"zone {name!r} is this machine alone: leave `zone` out")
+    zone = store_at(root, settings).zone
+    assert isinstance(zone, Zone)  # noqa: S101 - it has settings
+    zone.prepare(writing=writing and not zone.read_only)
+    return zone.backend
+
+
+def _store_snapshot(feed: str, logs: Sequence[Log]) -> Feed:
+    uri = store_json(snapshot_of(feed, logs), label=_SNAPSHOT_LABEL)
+    return _snapshot(uri)
+
+
+def _snapshot(uri: str) -> Feed:
+    content = load_json(uri)
+    if content is None:
+        raise NotFound(f"{uri} is nowhere to be found")
+    feed, _, backend = load_snapshot(content, store_in_force().backend)
+    return Feed(feed, [backend], uri=uri)

@@ -1,0 +1,168 @@
+"""What a worker does with an order."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import cloudpickle
+
+from kachery_store import Store
+from kachery_store.errors import KacheryError
+from kachery_store.store import default_root
+
+from .cache import ABSENT, Outcome, Unusable, value_of
+from .code import changes, syntax_known
+from .definition import Definition
+from .errors import CodeMismatch
+from .inputs import filled
+from .job import replaced
+from .kept_code import kept_code
+from .names import main_known_as
+from .orders import Order, Stand, Standing, ValueKept, mark_of
+from .project import rule_known
+from .runs import run_submitted
+from .settings import Settings, applied
+
+
+def carry_out(order: Order, inputs: Sequence[Outcome] = ()) -> Outcome:
+    """Do one job on a worker: check the code, get the inputs, look up or compute, commit."""
+    told = _standing(order.standing)
+    with main_known_as(told.main), rule_known(told.rule), syntax_known(told.syntax):
+        settings = _settings(_root_here(told), told)
+        with applied(settings):
+            return _carried_out(order, told, settings, inputs)
+
+
+def value_here(standing: bytes, outcome: Outcome) -> Any:
+    """The value of an outcome, on a worker."""
+    told = _standing(standing)
+    if outcome.value is not ABSENT:
+        return outcome.value
+    with main_known_as(told.main), rule_known(told.rule), syntax_known(told.syntax):
+        settings = _settings(_root_here(told), told)
+        with applied(settings):
+            return value_of(settings.store, outcome)
+
+
+def as_outcome(value: Any) -> Outcome:
+    """What stands for the outcome of a job, of a value that Dask computed."""
+    return Outcome(None, value)
+
+
+def _carried_out(
+    order: Order, told: Standing, settings: Settings, inputs: Sequence[Outcome]
+) -> Outcome:
+    definition = _load_definition(told)
+    _check_code(settings.store, definition, told)
+    outcomes = {**order.known, **dict(zip(order.inputs, inputs, strict=True))}
+    stands: dict[str, Stand] = {}
+    given = filled(
+        settings.store,
+        definition,
+        replaced(cloudpickle.loads(order.arguments), Stand, lambda s: stands.setdefault(s.key, s)),
+        Stand,
+        lambda stand: outcomes[stand.key],
+        lambda one: _input_value(settings.store, one),
+        strict=told.strict,
+    )
+    try:
+        outcome = run_submitted(
+            settings.store,
+            definition,
+            given.arguments,
+            expected=order.expected,
+            strict=told.strict,
+            addresses=given.addresses,
+        )
+    except SystemExit as error:  # it would end the worker
+        raise RuntimeError(f"{told.task} called sys.exit({error.code!r})") from error
+    if outcome.record is None:
+        return _sendable(outcome, told)
+    if not order.keep_value or outcome.warning is not None:
+        return Outcome(outcome.record, warning=outcome.warning)
+    value = outcome.value
+    return ValueKept(
+        outcome.record, value_of(settings.store, outcome) if value is ABSENT else value
+    )
+
+
+@lru_cache(maxsize=256)
+def _standing(pickled: bytes) -> Standing:
+    standing: Standing = cloudpickle.loads(pickled)
+    return standing
+
+
+@lru_cache(maxsize=256)
+def _definition_by_value(pickled: bytes) -> Definition:
+    definition: Definition = cloudpickle.loads(pickled)
+    return definition
+
+
+def _settings(root: str, told: Standing) -> Settings:
+    return Settings(root, told.zone, None, told.strict, told.refresh, told.read_only)
+
+
+def _root_here(told: Standing) -> str:
+    """The folder of the client's store; with a zone, this machine's own if that is not to be had."""
+    if told.mark is not None and mark_of(told.root) == told.mark:
+        return told.root
+    if told.zone is not None:
+        return os.path.abspath(default_root())
+    raise KacheryError(
+        f"the store of the client, {told.root}, is not to be found on {socket.gethostname()} (process"
+        f" {os.getpid()}), so the result of {told.task} would be lost. Nothing was computed. Let the"
+        " workers mount that folder under the same path, or put a zone in force that both can reach"
+    )
+
+
+def _sendable(outcome: Outcome, told: Standing) -> Outcome:
+    try:
+        cloudpickle.dumps(outcome.value)
+    except Exception as error:
+        raise KacheryError(
+            f"the result of {told.task} can neither be stored nor sent back from the worker:"
+            f" {outcome.warning}; {error}"
+        ) from error
+    return outcome
+
+
+def _input_value(store: Store, outcome: Outcome) -> Any:
+    # From the store every job gets a copy of its own, so that none sees what another one changed.
+    try:
+        return value_of(store, outcome)
+    except Unusable:
+        if outcome.value is ABSENT:
+            raise
+        return outcome.value
+
+
+def _load_definition(told: Standing) -> Definition:
+    if told.by_value:
+        return _definition_by_value(told.definition)
+    try:
+        definition: Definition = cloudpickle.loads(told.definition)
+    except (ImportError, AttributeError) as error:
+        raise CodeMismatch(
+            f"the worker on {socket.gethostname()} does not have the task's module: {error}."
+            " Install it there, or start the workers where it can be imported"
+        ) from error
+    return definition
+
+
+def _check_code(store: Store, definition: Definition, told: Standing) -> None:
+    """Refuse to run anything but the code that the client's job id stands for."""
+    here = definition.fingerprint()
+    if here.digest == told.fingerprint:
+        return
+    client = kept_code(store, told.fingerprint)
+    differing = [] if client is None else [one.what for one in changes(here.description, client)]
+    raise CodeMismatch(
+        f"{definition.name}: the code of {', '.join(differing) or 'the task'} on the worker"
+        f" {socket.gethostname()} (process {os.getpid()}, {definition.function.__code__.co_filename})"
+        " is not the client's. Nothing was computed. Restart the workers (client.restart()), or"
+        " bring both to the same version of the code"
+    )
