@@ -20,6 +20,9 @@ class Progress:
     def look(self) -> None:
         """Show how things are, without counting."""
 
+    def say(self, state: Callable[[], str]) -> None:
+        """Show, behind the numbers, how things are; `state` is called when somebody sees it."""
+
     def close(self) -> None:
         """End the display."""
 
@@ -45,6 +48,11 @@ class _Visible(Progress):
         if self._bar is not None:
             self._bar.update(self._unseen)
             self._unseen = 0
+
+    def say(self, state: Callable[[], str]) -> None:
+        self.look()
+        if self._bar is not None:
+            self._bar.set_postfix_str(state())
 
     def close(self) -> None:
         if self._bar is not None:

@@ -17,7 +17,7 @@ class Stats(NamedTuple):
 
     `hits` were served, `misses` ran (on a cluster, too), `failures` raised. `seconds_saved` is the time
     that the hits had taken when they ran, `seconds_spent` that of the misses; `bytes_served` the size of
-    the results of the hits.
+    the results of the hits, `bytes_stored` that of the misses.
     """
 
     hits: int = 0
@@ -26,6 +26,7 @@ class Stats(NamedTuple):
     seconds_saved: float = 0.0
     seconds_spent: float = 0.0
     bytes_served: int = 0
+    bytes_stored: int = 0
 
     def __str__(self) -> str:
         return (
@@ -40,7 +41,8 @@ class _Counts:
     __slots__ = Stats._fields
 
     def __init__(self) -> None:
-        self.hits = self.misses = self.failures = self.bytes_served = 0
+        self.hits = self.misses = self.failures = 0
+        self.bytes_served = self.bytes_stored = 0
         self.seconds_saved = self.seconds_spent = 0.0
 
 
@@ -69,12 +71,23 @@ def hit(record: Record) -> None:
 
 def miss(record: Record | None, task: str) -> None:
     """Count a run; without a record its result could not be stored."""
-    seconds = 0.0 if record is None else record.seconds
+    seconds, size = (0.0, 0) if record is None else (record.seconds, record.result.size)
     with _lock:
         _counts.misses += 1
         _counts.seconds_spent += seconds
+        _counts.bytes_stored += size
     job_id = "not stored" if record is None else record.job_id
     _log.debug("miss  %.12s %s %.3g s", job_id, task, seconds)
+
+
+def waited(job_id: str, task: str, seconds: float) -> None:
+    """Tell how long it took until nobody else computed a job."""
+    _log.debug("wait  %.12s %s %.3g s", job_id, task, seconds)
+
+
+def committed(record: Record, seconds: float) -> None:
+    """Tell how long it took to store a result."""
+    _log.debug("store %.12s %s %.3g s", record.job_id, record.task, seconds)
 
 
 def failure(task: str, error: BaseException) -> None:

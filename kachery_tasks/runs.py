@@ -6,6 +6,7 @@ once; what is stored is what the function made of exactly the arguments that the
 
 from __future__ import annotations
 
+import time
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
@@ -55,12 +56,14 @@ def run_job(
         return perform(store, job_id, definition, arguments, addresses)
     if current().read_only:
         return _only_read(store, job_id, definition)
+    asked = time.perf_counter()
     with ExitStack() as stack:
         try:
             held = stack.enter_context(lease(store, job_id, replacing=True))
             record = _waited_for(store, job_id, definition, held)
         except StoreUnavailable as error:
             return Outcome(None, call(definition, arguments), not_stored(definition, error))
+        counting.waited(job_id, definition.name, time.perf_counter() - asked)
         if record is not None:
             return Outcome(record)
         outcome = _compute(store, job_id, definition, arguments, addresses, strict)
@@ -230,7 +233,9 @@ def _kept(store: Store, definition: Definition, run: Ran) -> Outcome:
         again = current().refreshes(definition.name)
         if again:
             _note_first(store, run.record)
+        began = time.perf_counter()
         stored = commit(store, run.record, run.encoded, run.codes, replace=again)
+        counting.committed(run.record, time.perf_counter() - began)
     except StoreUnavailable as error:
         return Outcome(None, run.value, not_stored(definition, error))
     if not run.is_lazy:

@@ -593,6 +593,9 @@ def test_progress_counts_all_jobs_of_the_graph(monkeypatch):
         def update(self, n):
             shown[-1]["n"] = shown[-1].get("n", 0) + n
 
+        def set_postfix_str(self, text):
+            shown[-1]["state"] = text
+
         def close(self):
             shown[-1]["closed"] = True
 
@@ -604,9 +607,13 @@ def test_progress_counts_all_jobs_of_the_graph(monkeypatch):
     scaled(0)
     top = total.job([scaled.job(i) for i in range(4)])
     kachery.gather([top])
-    assert shown == [{"desc": "jobs (1 served)", "total": 5, "unit": "job", "n": 5, "closed": True}]
+    assert shown == [
+        {"desc": "jobs", "total": 5, "unit": "job", "n": 5, "state": "1 served", "closed": True}
+    ]
     kachery.gather([scaled.job(77)], progress=False)
     assert len(shown) == 1
+    kachery.gather([scaled.job(77), scaled.job(None)], return_exceptions=True)
+    assert shown[-1]["n"] == 2 and shown[-1]["state"] == "1 served, 1 failed"
 
 
 def test_warnings_point_at_the_user_s_line():
@@ -791,9 +798,10 @@ def test_stats_count_what_was_asked_for(calls, caplog):
     found = kachery.stats(reset=True)
     assert (found.hits, found.misses, found.failures) == (2, 3, 1)
     assert found.seconds_saved > 0 and found.seconds_spent > 0 and found.bytes_served > 0
+    assert found.bytes_stored > 0
     assert "2 hits" in str(found) and kachery.stats() == kachery.Stats()
     told = [record.getMessage()[:5].strip() for record in caplog.records]
-    assert sorted(told) == ["error", "hit", "hit", "miss", "miss", "miss"]
+    assert sorted(told) == ["error", *["hit"] * 2, *["miss"] * 3, *["store"] * 2, *["wait"] * 4]
 
 
 @kachery.task(version="1")
