@@ -307,22 +307,32 @@ def test_cancel_before_the_start(executor, tmp_path):
     gate, ran = tmp_path / "gate", tmp_path / "ran"
     jobs = [gated.submit(i, str(gate), str(ran)) for i in range(12)]
     assert jobs[-1].cancel() and jobs[-1].done()
+    later = gated.submit(12, str(gate), str(ran))
     if executor == "dask":
-        _wait_until_no_worker_has(jobs[-1].key)
+        _wait_until_cancelled(jobs[-1].key, later.key)
     gate.touch()
-    assert kachery.gather(jobs[:-1]) == list(range(11))
+    assert kachery.gather([*jobs[:-1], later]) == [*range(11), 12]
     with pytest.raises(CancelledError):
         jobs[-1].result()
-    assert sorted(map(int, ran.read_text().split())) == list(range(11))
+    assert sorted(map(int, ran.read_text().split())) == [*range(11), 12]
 
 
-def _wait_until_no_worker_has(key):
+def _wait_until_cancelled(key, later):
+    """Until the scheduler, which knows what was submitted later, has forgotten it, and so the workers."""
     from distributed import Client
+
+    def knows(dask_scheduler, key):
+        return any(key in name for name in dask_scheduler.tasks)
 
     def has(dask_worker):
         return any(key in name for name in dask_worker.state.tasks)
 
-    while any(Client.current().run(has).values()):
+    client = Client.current()
+    while (
+        not client.run_on_scheduler(knows, key=later)
+        or client.run_on_scheduler(knows, key=key)
+        or any(client.run(has).values())
+    ):
         time.sleep(0.01)
 
 
