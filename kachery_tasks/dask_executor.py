@@ -26,6 +26,7 @@ from .worker import as_outcome, carry_out
 
 _Policy = tuple[int, tuple[tuple[str, float], ...]]  # priority, resources
 _ORDINARY: _Policy = (0, ())
+_ORDER_BYTES = 2000  # that an order has without its arguments, generously
 
 
 class DaskExecutor:
@@ -87,7 +88,8 @@ class DaskExecutor:
             by_policy.setdefault(_policy_of(job), []).append(key)
         whole = graph if by_policy.keys() == {_ORDINARY} else _in_layers(graph, by_policy)
         keys = list(graph)
-        return dict(zip(keys, self._client.get(whole, keys, sync=False), strict=True))
+        with _warned_above(len(keys)):
+            return dict(zip(keys, self._client.get(whole, keys, sync=False), strict=True))
 
     def _inputs(
         self, job: Job, sent: Mapping[Future[Outcome], tuple[str, Job]]
@@ -130,6 +132,15 @@ class DaskExecutor:
                         f' does. Start workers with `dask worker --resources "{name}={amount}"`'
                     )
                 )
+
+
+def _warned_above(jobs: int) -> Any:
+    """Have Dask warn of a large graph when its arguments are large, not when its jobs are many."""
+    import dask
+
+    name = "distributed.admin.large-graph-warning-threshold"
+    usual = dask.utils.parse_bytes(dask.config.get(name, "10MB"))
+    return dask.config.set({name: usual + jobs * _ORDER_BYTES})
 
 
 def _offered(dask_scheduler: Any = None) -> dict[str, float]:

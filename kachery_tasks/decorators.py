@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from types import FunctionType
-from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, overload
 
 from kachery_store.errors import KacheryWarning
 from kachery_store.progress import progress_of
@@ -18,17 +18,19 @@ from .awaiting import in_thread
 from .binding import Arguments
 from .definition import TASK, Definition, import_definition
 from .errors import CannotEncode
-from .explain import Explanation, explain_call
 from .foreign import lifted
 from .identity import addresses_of
 from .job import Job
 from .policy import checked
 from .purity import check_allowed
-from .reproduce import Reproduction, reproduce
 from .runs import answer
 from .session import session
 from .settings import Once, Settings, applied, current
 from .values import Encoder
+
+if TYPE_CHECKING:
+    from .explain import Explanation
+    from .reproduce import Reproduction
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -137,6 +139,8 @@ class Task(Generic[P, R]):
 
         Print it. Arguments may be jobs whose results are known; else KacheryError says which are not.
         """
+        from .explain import explain_call
+
         return explain_call(current().store, self.job(*args, **kwargs))
 
     def reproduce(self, /, *args: Any, **kwargs: Any) -> Reproduction:
@@ -146,6 +150,8 @@ class Task(Generic[P, R]):
         asks of other tasks comes from the store. Arguments may be jobs. Raises what the function
         raises, NotReproducible when its result cannot be stored.
         """
+        from .reproduce import reproduce
+
         arguments = self.job(*args, **kwargs).substituted(lambda job: job.result())
         settings = current()
         return reproduce(settings.store, self.definition, arguments, strict=settings.strict)

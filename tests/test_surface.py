@@ -1,5 +1,6 @@
 """The public surface: light to import, documented, and the command line."""
 
+import ast
 import collections
 import json
 import os
@@ -8,6 +9,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from conftest import count, run_python
 
 import kachery
@@ -42,6 +44,23 @@ def test_a_hit_of_plain_values_is_light():
     """
     loaded = run_python(code).stdout.split()
     assert not {"dask", "distributed", "fsspec", "pandas", "numpy"} & set(loaded)
+
+
+def test_type_checkers_see_what_there_is():
+    """The stub names the same things, from the same modules, as are imported when they are used."""
+    stub = ast.parse((Path(kachery.__file__).parent / "__init__.pyi").read_text())
+    seen = {
+        name.name: node.module
+        for node in stub.body
+        if isinstance(node, ast.ImportFrom)
+        for name in node.names
+    }
+    assert seen == kachery._HOME_OF
+    (names,) = (ast.literal_eval(node.value) for node in stub.body if isinstance(node, ast.Assign))
+    assert sorted(names) == sorted(kachery.__all__)
+    assert all(hasattr(kachery, name) for name in names) and set(names) <= set(dir(kachery))
+    with pytest.raises(AttributeError, match="no attribute 'tusk'"):
+        kachery.tusk
 
 
 def test_every_public_name_is_documented():
