@@ -90,9 +90,15 @@ class _Guard:
         return file.name not in self._kept.blobs
 
     def needed_by(self, job_id: str) -> set[str]:
-        """The names of the blobs that a record holds or names."""
+        """The names of the blobs that a record holds or names, and of the manifests of its arrays."""
         entry = self._found.records[job_id]
-        return entry.blobs | named_by(entry)
+        held = () if entry.held is None else entry.held.arrays
+        arrays = {f"arrays/{address[:2]}/{address}" for address in held}
+        return entry.blobs | named_by(entry) | arrays
+
+    def needed_by_array(self, file: File) -> set[str]:
+        """The names of a manifest and of the blobs that it holds, whoever else holds them."""
+        return self._found.arrays[file.name.rpartition("/")[2]].blobs | {file.name}
 
     def _look_at_pins(self) -> None:
         changed = self._pins_changed()
@@ -121,10 +127,8 @@ def _carry_out(
                 files, freed = files + 1, freed + file.size
                 continue
             spared += 1
-            if file.name.startswith(
-                "arrays/"
-            ):  # somebody has begun to count on it, and on its chunks
-                needed.update(one.name for one in going.files)
+            if file.name.startswith("arrays/"):  # somebody has begun to count on it
+                needed |= guard.needed_by_array(file)
             if record_of is not None:
                 needed |= guard.needed_by(record_of)
                 break

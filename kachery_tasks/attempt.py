@@ -77,7 +77,9 @@ def ran(
                 _note(noted_in, job_id, definition, told, took, tries.count, result.error)
                 raise result.error
             note_kept(result.error, job_id, definition, told)
-        look(strict)
+        look(strict or tries.count > 1)
+        if tries.is_shared and not impure:
+            impure.append(_used_by_others(definition))
         if impure:
             return result._replace(warning=impure[0])
         with storing(current().store, _journal(job_id, definition, noted_in)) as chunks:
@@ -154,6 +156,14 @@ def _impurity(
             " value is returned and not stored"
         )
     return None
+
+
+def _used_by_others(definition: Definition) -> ImpureTaskWarning:
+    return ImpureTaskWarning(
+        f"an earlier run of {definition.name} or of another task, which took longer than its timeout and"
+        " cannot be stopped, was still using the same arguments: the value is returned and not stored,"
+        " because that run may have changed them meanwhile. Give it more time with timeout="
+    )
 
 
 def _changed_its(definition: Definition, what: str) -> ImpureTaskWarning:

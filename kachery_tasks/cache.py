@@ -6,7 +6,7 @@ import datetime
 from typing import Any, NamedTuple
 
 from kachery_store import Digest, DigestMismatch, NotFound, Store
-from kachery_store.errors import KacheryWarning, OutOfReach
+from kachery_store.errors import KacheryError, KacheryWarning, OutOfReach
 
 from .answers import fresh_answer
 from .chunk_values import reading
@@ -15,11 +15,13 @@ from .definition import ACTION, QUERY, Definition
 from .errors import CannotDecode
 from .identity import codes_of
 from .kept_errors import Raised, raised_again
-from .names import find_class
+from .names import find_class, qualified_name
 from .notes import add_note
 from .record import Record
 from .settings import current
-from .values import Made, decode, remember
+from .values import Encoded, Made, decode, encode_result, remember
+
+_UNCHANGEABLE = frozenset((type(None), bool, int, float, str, bytes))
 
 
 class ABSENT:
@@ -135,9 +137,50 @@ def _check_class(name: str, code: str) -> None:
         raise CannotDecode(f"the class {name} is not what it was when the result was stored")
 
 
-def value_of(store: Store, outcome: Outcome) -> Any:
-    """The value of an outcome: a copy of its own from the store, if it is there."""
-    return outcome.value if outcome.record is None else load(store, outcome.record)
+def value_of(store: Store, outcome: Outcome, *, pickling: bool = True) -> Any:
+    """The value of an outcome for one job alone: from the store, or a private copy (see there)."""
+    if outcome.record is not None:
+        return load(store, outcome.record)
+    with reading(store):
+        return private(outcome.value, pickling=pickling)
+
+
+def private(value: Any, *, pickling: bool = True) -> Any:
+    """A copy of a value that is not in the store, so that no job sees what another does to its own.
+
+    It is made as by the store, through the encoding; with `pickling`, of what has none, through pickle.
+    What neither can copy is handed out itself, and shared.
+    """
+    if type(value) in _UNCHANGEABLE:
+        return value
+    try:
+        return _decoded(encode_result(value, "", pickling=False))
+    except KacheryError:
+        return _repickled(value) if pickling else value
+
+
+def _decoded(encoded: Encoded) -> Any:
+    if any(find_class(qualified_name(one)) is not one for one in encoded.classes):
+        raise CannotDecode("by that name there is another class now")
+    blobs = {blob.digest: blob.memory for blob in encoded.blobs}
+    pickles = {one.made: one.pickled for one in encoded.opaques}
+    return decode(
+        encoded.data,
+        lambda digest, _: memoryview(bytearray(blobs[digest])),
+        lambda made: _unpickled(memoryview(pickles[made]), made),
+    )
+
+
+def _repickled(value: Any) -> Any:
+    import cloudpickle
+
+    try:
+        copy = cloudpickle.loads(cloudpickle.dumps(value))
+    except MemoryError:
+        raise  # it could be copied
+    except Exception:  # noqa: BLE001 - whatever the methods of its parts raise
+        return value
+    return copy if type(copy) is type(value) else value  # an open file comes back as its content
 
 
 def encoding_of(store: Store, record: Record) -> bytes:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import datetime
 import logging
+import os
 import time
 from collections.abc import Callable, Coroutine
-from concurrent.futures import wait
+from concurrent.futures import Future, wait
+from pathlib import PurePath
 from typing import Any, TypeVar
 
 from kachery_store.errors import (
@@ -31,16 +34,37 @@ FIRST_WAIT, LONGEST_WAIT = 0.1, 10.0  # seconds before a run is tried again; the
 _GRACE = 1.0  # seconds that a coroutine has to end in when it is cancelled
 _MAY_CHANGE = (Busy, DownloadFailed, OutOfReach, RunFailed, StoreUnavailable, TookTooLong)
 
+# Whoever else has one of these cannot change it.
+_CONSTANT = (
+    str,
+    bytes,
+    int,
+    float,
+    complex,
+    type(None),
+    PurePath,
+    datetime.date,
+    datetime.timedelta,
+)
+
+# Runs that took too long and still go on, and which arguments they may still change.
+_left_alone: dict[Future[Any], list[Any]] = {}
+os.register_at_fork(after_in_child=_left_alone.clear)
+
 _log = logging.getLogger("kachery.tasks")
 
 T = TypeVar("T")
 
 
 class Tries:
-    """How often a function was called for one run; `after_failure` is called before each next time."""
+    """How often a function was called for one run; `after_failure` is called before each next time.
+
+    `is_shared`: a run that took too long was still using the same arguments meanwhile.
+    """
 
     def __init__(self, after_failure: Callable[[], object] = lambda: None) -> None:
         self.count = 0
+        self.is_shared = False
         self.after_failure = after_failure
 
 
@@ -57,19 +81,17 @@ def call(
         raise NotStored(f"{definition.name} would have to run, and read_only=True")
     inside = settings.changed(client=None, refresh=settings.refresh_inside())
     with applied(inside), running(definition, job_id):
+        tries = tries or Tries()
         if definition.policy.retries:
-            return _persistently(definition, arguments, tries or Tries())
-        if tries is not None:
-            tries.count = 1
-        return _once(definition, arguments)
+            return _persistently(definition, arguments, tries)
+        return _counted(definition, arguments, tries)
 
 
 def _persistently(definition: Definition, arguments: Arguments, tries: Tries) -> Any:
     pause = FIRST_WAIT
     while True:
-        tries.count += 1
         try:
-            return _once(definition, arguments)
+            return _counted(definition, arguments, tries)
         except Exception as error:
             if tries.count > definition.policy.retries or not _may_change(definition, error):
                 raise
@@ -94,6 +116,35 @@ def _may_change(definition: Definition, error: Exception) -> bool:
     return not is_kept(error, definition.policy.cache_errors)
 
 
+def _counted(definition: Definition, arguments: Arguments, tries: Tries) -> Any:
+    tries.count += 1
+    tries.is_shared = _is_shared(definition, arguments)
+    return _once(definition, arguments)
+
+
+def _is_shared(definition: Definition, arguments: Arguments) -> bool:
+    """Whether a run that was left alone may change these arguments, and change them back, unseen."""
+    if not _left_alone:
+        return False
+    theirs = {id(one) for held in _left_alone.copy().values() for one in held}
+    return any(id(one) in theirs for one in _changeable(definition, arguments))
+
+
+def _changeable(definition: Definition, arguments: Arguments) -> list[Any]:
+    found: list[Any] = []
+    others = definition.parameters._others  # noqa: SLF001 - what `**` catches
+    waiting: list[Any] = [arguments[name] for name in definition.identifying]
+    while waiting:
+        one = waiting.pop()
+        if type(one) is tuple:
+            waiting += one
+        elif others is not None and one is arguments[others]:
+            waiting += one.values()  # the call makes a dictionary of its own of it
+        elif not isinstance(one, _CONSTANT):
+            found.append(one)
+    return found
+
+
 def _once(definition: Definition, arguments: Arguments) -> Any:
     if definition.policy.timeout is not None:
         return _limited(definition, arguments, definition.policy.timeout)
@@ -115,10 +166,18 @@ def _limited(definition: Definition, arguments: Arguments, seconds: float) -> An
             return future.result()
     except _Expired:
         pass
+    finally:
+        _leave_alone(future, definition, arguments)
     raise TookTooLong(
         f"{_shown(definition, arguments)} took longer than its timeout of {seconds:g} s. Give it more"
         " with timeout=, or let it do less"
     )
+
+
+def _leave_alone(run: Future[Any], definition: Definition, arguments: Arguments) -> None:
+    if not run.done():
+        _left_alone[run] = _changeable(definition, arguments)
+        run.add_done_callback(lambda run: _left_alone.pop(run, None))
 
 
 def _shown(definition: Definition, arguments: Arguments) -> str:
@@ -139,8 +198,11 @@ async def _cancelled_after(seconds: float, coroutine: Coroutine[Any, Any, T]) ->
     limit = asyncio.timeout(seconds)
     try:
         async with limit:
-            return await coroutine
-    except TimeoutError:
+            value = await coroutine
+    except Exception:
         if limit.expired():
             raise _Expired from None
-        raise  # the function's own
+        raise  # the function's own, even if it is a TimeoutError
+    if limit.expired():  # it caught the cancellation: this is what it had by then
+        raise _Expired
+    return value

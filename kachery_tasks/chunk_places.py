@@ -26,6 +26,17 @@ class Place:
     address: str = ""
 
 
+@dataclass(frozen=True)
+class Notes:
+    """Which array of which job it is whose chunks are noted.
+
+    `array` tells apart what is of one form: the arrays of a result, and those of two runs.
+    """
+
+    job_id: str
+    array: str
+
+
 def place_in(store: Store, address: str = "") -> Place:
     """The place of something in a store that this process has open."""
     return Place(store.root, zone_settings_of(store), address)
@@ -42,9 +53,11 @@ def store_of(place: Place) -> Store:
 def opened(place: Place) -> Opened:
     """What is at a place. NotFound, DigestMismatch."""
     store = store_of(place)
-    if store.backend.stat(f"arrays/{place.address[:2]}/{place.address}") is None:
+    status = store.backend.stat(f"arrays/{place.address[:2]}/{place.address}")
+    if status is None:
         forget_opened()  # it is to be fetched, or was collected
-    return _opened(place)
+        return open_stored(store, place.address)
+    return _opened(place, (status.st_ino, status.st_mtime_ns, status.st_size))
 
 
 def forget_opened() -> None:
@@ -53,5 +66,6 @@ def forget_opened() -> None:
 
 
 @lru_cache(maxsize=64)
-def _opened(place: Place) -> Opened:
+def _opened(place: Place, file: tuple[int, int, int]) -> Opened:  # noqa: ARG001
+    """What a manifest opens; `file` tells it from another that took its place."""
     return open_stored(store_of(place), place.address)

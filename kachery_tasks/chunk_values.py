@@ -6,6 +6,7 @@ compute it. As a result it is stored, chunk by chunk, when the result is encoded
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,14 +14,16 @@ from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
-from kachery_store import Store
+from kachery_store import NotFound, Store
+from kachery_store.digest import Digest, blake3_bytes
 from kachery_store.errors import KacheryError, StoreUnavailable, Unsupported
 from kachery_store.refs import Refs
-from kachery_store.zarr.arrays import Opened, StoredArray, commit
+from kachery_store.sweep import refresh
+from kachery_store.zarr.arrays import Opened, StoredArray, commit, uri_of
 from kachery_store.zarr.chain import AUTO, codecs_json
-from kachery_store.zarr.content import ArrayContent, Content, GroupContent, encode
+from kachery_store.zarr.content import ArrayContent, Content, GroupContent, canonical, encode
 
-from .chunk_places import Place, forget_opened, opened, place_in
+from .chunk_places import Notes, Place, forget_opened, opened, place_in
 from .errors import CannotEncode
 from .settings import current
 from .values import chunk_types
@@ -29,6 +32,7 @@ from .values import chunk_types
 class Storing:
     """A result that is being encoded. `job_id`: where what is stored of it is noted, if anywhere.
 
+    `arrays`: how many of its arrays were stored by now;
     `used`: whether anything was stored in chunks, `seconds`: how long computing and storing it took;
     `error`: what computing a chunk raised.
     """
@@ -36,10 +40,13 @@ class Storing:
     def __init__(self, store: Store, job_id: str | None) -> None:
         self.store = store
         self.job_id = job_id
+        self.arrays = 0
         self.used = False
         self.seconds = 0.0
         self.error: Exception | None = None
 
+
+_FAILED = blake3_bytes(b"failed").hex()  # the note that tells the runs after a failure from it
 
 _reading: ContextVar[Store | None] = ContextVar("kachery_reading_chunks", default=None)
 _storing: ContextVar[Storing | None] = ContextVar("kachery_storing_chunks", default=None)
@@ -72,6 +79,28 @@ def forget_partial(store: Store, job_id: str) -> None:
     with suppress(StoreUnavailable):  # they do no harm, and a collection takes them
         for name in list(notes.names()):
             notes.remove(name)
+
+
+def _notes_of(now: Storing) -> Notes | None:
+    now.arrays += 1
+    if now.job_id is None:
+        return None
+    return Notes(now.job_id, f"{now.arrays} {_failed_before(now.store, now.job_id)}")
+
+
+def _failed_before(store: Store, job_id: str) -> str:
+    try:
+        return Refs(store.backend, f"partial/{job_id}").read(_FAILED).hex()
+    except NotFound:
+        return ""
+
+
+def _forget_failed(now: Storing) -> None:
+    """Have no run go on with what a run that failed has stored, or what its threads still store."""
+    if now.job_id is not None:
+        forget_partial(now.store, now.job_id)
+        with suppress(StoreUnavailable):
+            Refs(now.store.backend, f"partial/{now.job_id}").create(_FAILED, os.urandom(8))
 
 
 class _Chunks:
@@ -122,7 +151,42 @@ def known_of(value: Any) -> tuple[Opened, Content, str] | None:
     if not isinstance(source, Opened):
         return None
     path = value.path.strip("/")
-    return source, _part(source.content, path), path
+    content = _part(source.content, path)
+    return (source, content, path) if _is_as_stored(value, content) else None
+
+
+def _is_as_stored(value: Any, content: Content) -> bool:
+    """Whether an array or group of zarr still is what was opened: attributes can be changed."""
+    if isinstance(content, ArrayContent):
+        return _is_same_array(value, content)
+    nodes = {"": value, **dict(value.members(max_depth=None))}
+    return nodes.keys() == content.nodes.keys() and all(
+        _is_same_array(nodes[path], node)
+        if isinstance(node, ArrayContent)
+        else _attributes(nodes[path]) == node
+        for path, node in content.nodes.items()
+    )
+
+
+def _is_same_array(array: Any, content: ArrayContent) -> bool:
+    from kachery_store.zarr.dtypes import text_of
+    from kachery_store.zarr.reading import usual_order
+
+    try:
+        dtype = text_of(array.dtype)
+    except Unsupported:
+        return False
+    return (
+        (dtype, tuple(array.shape), tuple(array.chunks), _attributes(array))
+        == (content.dtype, content.shape, content.chunks, content.attributes)
+    ) and array.order == usual_order()
+
+
+def _attributes(node: Any) -> str | None:
+    try:
+        return canonical(dict(node.attrs))
+    except (TypeError, ValueError):  # JSON does not have them
+        return None
 
 
 def _part(content: Content, path: str) -> Content:
@@ -140,34 +204,54 @@ def _part(content: Content, path: str) -> Content:
 
 
 def _keep(known: tuple[Opened, Content, str], store: Store) -> None:
-    """Have the manifest of something that is stored already, or of a part of it."""
-    there, content, path = known
-    if there.store.root == store.root and not path:
-        return
-    wanted = (
-        [path]
-        if isinstance(content, ArrayContent)
-        else [one for one in there.paths() if not path or one.startswith(path + "/")]
-    )
-    tables = {}
-    for one in wanted:
-        array = there.array(one)
-        if there.store.root != store.root:
-            _copy(array, store)
-        name = one[len(path) :].strip("/")
-        tables[name] = (array.codecs, array.entries)
-    commit(store, content, tables, named=False)
+    """Have the manifest of something that is stored already, or of a part of it. NotFound."""
+    _commit_again(known, store, named=False)
 
 
 def name_again(known: tuple[Opened, Content, str], store: Store) -> str:
-    """Have something that is stored already stay, because a user has its URI; returns the address."""
+    """Have something that is stored already stay, because a user has its URI; returns the address.
+
+    NotFound names what is lost.
+    """
+    return _commit_again(known, store, named=True)
+
+
+def _commit_again(known: tuple[Opened, Content, str], store: Store, *, named: bool) -> str:
     there, content, path = known
     tables = {}
     for one in there.paths():
         if path in ("", one) or one.startswith(path + "/"):
             array = there.array(one)
+            if there.store.root == store.root:
+                _count_on(array, store)
+            else:
+                _copy(array, store)
             tables[one[len(path) :].strip("/")] = (array.codecs, array.entries)
-    return commit(store, content, tables, named=True)
+    return commit(store, content, tables, named=named)
+
+
+def _count_on(array: StoredArray, store: Store) -> None:
+    """Have every chunk be there, and no collection that is under way take one. NotFound."""
+    from kachery_store.zarr import grid
+
+    seen = set()
+    for index in grid.indices(array.content.shape, array.content.chunks):
+        blob, size = array.blob(index)
+        if blob not in seen and not _is_there(store, blob, size):
+            raise NotFound(
+                f"chunk {grid.key_of(index)} of {uri_of(array.opened.address)}"
+                f"{f' ({array.path})' if array.path else ''} is lost: `kachery repair` fetches it if a"
+                " zone has it; a result is computed again by f.refresh(...), or store the array again"
+            )
+        seen.add(blob)
+
+
+def _is_there(store: Store, blob: Digest, size: int) -> bool:
+    status = store.backend.stat(blob.path)
+    if status is None and store.uplink is not None:
+        with suppress(NotFound):
+            return store.blobs.map(blob).nbytes == size
+    return status is not None and status.st_size == size and refresh(store.backend, blob.path)
 
 
 def _copy(array: StoredArray, store: Store) -> None:
@@ -182,14 +266,19 @@ def _stored(value: Any, now: Storing) -> Content:
     """The content of a result, once its chunks are stored. CannotEncode."""
     start = time.perf_counter()
     try:
-        address = store_chunked(now.store, value, job_id=now.job_id)
+        address = store_chunked(now.store, value, notes=_notes_of(now))
         now.seconds += time.perf_counter() - start
-    except (Unsupported, TypeError, StoreUnavailable) as error:
+    except StoreUnavailable as error:
+        raise CannotEncode(f"it cannot be stored in chunks: {error}") from error
+    except (Unsupported, TypeError) as error:
+        _forget_failed(now)
         raise CannotEncode(f"it cannot be stored in chunks: {error}") from error
     except KacheryError:
         raise
     except Exception as error:
         now.error = error  # of the task's own code: as if the function had raised it
+        if not type(error).__module__.startswith("distributed."):  # a worker was killed
+            _forget_failed(now)
         raise CannotEncode(f"computing a chunk of it raised {error!r}") from error
     return opened(place_in(now.store, address)).content
 
@@ -201,16 +290,16 @@ def store_chunked(
     chunks: Any = None,
     codecs: Any = AUTO,
     named: bool = False,
-    job_id: str | None = None,
+    notes: Notes | None = None,
 ) -> str:
     """Store an array of NumPy or Dask, or what zarr can open; returns its address."""
-    address = _store_chunked(store, value, chunks, codecs, named, job_id)
+    address = _store_chunked(store, value, chunks, codecs, named, notes)
     forget_opened()  # other blobs may stand for what was opened before
     return address
 
 
 def _store_chunked(
-    store: Store, value: Any, chunks: Any, codecs: Any, named: bool, job_id: str | None
+    store: Store, value: Any, chunks: Any, codecs: Any, named: bool, notes: Notes | None
 ) -> str:
     if type(value).__module__.startswith("dask."):
         from . import dask_arrays
@@ -218,7 +307,7 @@ def _store_chunked(
         place = place_in(store)
         form = dask_arrays.dask_form(value, chunks)
         chain = codecs_json(codecs, form.dtype)
-        digests, entries = dask_arrays.write_dask(place, value, form, chain, job_id)
+        digests, entries = dask_arrays.write_dask(place, value, form, chain, notes)
         return commit(store, form._replace(digests=digests), {"": (chain, entries)}, named=named)
     from kachery_store.zarr.importing import form_of, import_zarr, store_array, write_array
 

@@ -28,7 +28,8 @@ def store_zarr(
     DataTree, which become groups. chunks: their shape, or one length for all axes; by default those
     that it has. codecs: of zarr, as [zarr.codecs.BloscCodec()]; None for none; by default zstd; they do
     not count for the URI. Chunks of Dask are stored by the workers that compute them. Raises
-    Unsupported for what cannot be kept so, StoreUnavailable.
+    Unsupported for what cannot be kept so, TypeError for chunks of Dask of another dtype than the
+    array says, NotFound for what was opened and is lost since, StoreUnavailable.
     """
     if label is not None:
         check_label(label)
@@ -42,7 +43,8 @@ def store_zarr(
             return uri_of(store_xarray(place_in(store), array, codecs), label)
     known = chunk_values.known_of(array) if _may_be_known(array) else None
     if known is not None and chunks is None and known[0].store.root == store.root:
-        return uri_of(chunk_values.name_again(known, store), label)
+        with _running(store):
+            return uri_of(chunk_values.name_again(known, store), label)
     with _running(store):
         address = chunk_values.store_chunked(store, array, chunks=chunks, codecs=codecs, named=True)
     return uri_of(address, label)

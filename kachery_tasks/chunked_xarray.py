@@ -27,7 +27,14 @@ def store_xarray(place: Place, value: Any, codecs: Any) -> str:
     with warnings.catch_warnings():
         # Of texts of fixed length, which other libraries may not read: here they are NumPy's.
         warnings.filterwarnings("ignore", message="The data type")
-        value.to_zarr(session, mode="w", zarr_format=3, consolidated=False, encoding=encoding)
+        value.to_zarr(
+            session,
+            mode="w",
+            zarr_format=3,
+            consolidated=False,
+            encoding=encoding,
+            write_empty_chunks=True,  # zarr takes any NaN, and -0.0, for the fill value
+        )
         address = session.commit()
     forget_opened()
     return address

@@ -28,11 +28,13 @@ from kachery_store.sweep import refresh
 from kachery_store.zarr import grid
 from kachery_store.zarr.chunks import WRITTEN, write_chunk
 from kachery_store.zarr.content import ArrayContent
-from kachery_store.zarr.dtypes import dtype_of
+from kachery_store.zarr.dtypes import dtype_of, exact
 from kachery_store.zarr.importing import form_of, joined
 
-from .chunk_places import Place, opened, store_of
+from .chunk_places import Notes, Place, opened, store_of
 from .settings import client_in_force, current
+
+Lengths = tuple[tuple[int, ...], ...]  # of the chunks along each axis
 
 
 class StoredChunks(Layer):  # type: ignore[misc]
@@ -104,45 +106,83 @@ def over_store(place: Place, path: str = "") -> Any:
 
     content = opened(place).array(path).content
     name = f"kachery-{blake3_bytes(f'{place} {path}'.encode()).hex()[:16]}-{place.address[:16]}"
-    along = tuple(max(1, count) for count in content.along)
-    chunks = [
-        tuple(min(chunk, length - start) for start in range(0, length, chunk)) or (0,)
-        for chunk, length in zip(content.chunks, content.shape, strict=True)
-    ]
+    chunks = _lengths_of(content)
+    along = tuple(map(len, chunks))
     dtype = dtype_of(content.dtype)
     meta = np.empty((0,) * len(along), dtype)
-    if 0 in content.shape:  # one chunk of nothing
-        chunks, along = [(length,) for length in content.shape], (1,) * len(along)
     graph = HighLevelGraph({name: StoredChunks(name, place, path, along)}, {name: set()})
     return da.Array(graph, name, chunks, dtype=dtype, meta=meta)
 
 
+def _lengths_of(content: ArrayContent) -> Lengths:
+    """The lengths of the chunks along each axis, as Dask has them."""
+    if 0 in content.shape:  # one chunk of nothing
+        return tuple((length,) for length in content.shape)
+    return tuple(
+        tuple(min(chunk, length - start) for start in range(0, length, chunk))
+        for chunk, length in zip(content.chunks, content.shape, strict=True)
+    )
+
+
 def stored_as(array: Any) -> tuple[Place, str] | None:
-    """Place and path of an array that came out of a store, unchanged; None for others."""
+    """Place and path of an array that came out of a store, unchanged; None for others.
+
+    NotFound, DigestMismatch.
+    """
     layers = getattr(array.dask, "layers", {})
     layer = layers.get(array.name)
     if type(layer) is not StoredChunks or array.numblocks != layer.along:
         return None
-    return layer.place, layer.path
+    content = opened(layer.place).array(layer.path).content
+    same = array.chunks == _lengths_of(content) and array.dtype == dtype_of(content.dtype)
+    return (layer.place, layer.path) if same else None
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Says of each block whether it is what its array says: Dask would let it pass.
+
+    `lengths`: of the chunks along each axis.
+    """
+
+    dtype: str
+    lengths: Lengths
+
+    def __call__(self, block: Any, block_id: Any = None) -> Any:
+        """The block. TypeError for one of another dtype, Unsupported for one of another shape."""
+        shape = tuple(axis[place] for axis, place in zip(self.lengths, block_id, strict=True))
+        return _checked(block, self.dtype, block_id, shape)
+
+
+def _checked(block: Any, dtype: str, block_id: grid.Index, shape: grid.Index) -> Any:
+    found = exact(block, dtype)
+    if found.shape != shape:
+        raise Unsupported(
+            f"block {tuple(block_id)} has shape {found.shape}, and its array says {shape}: have the"
+            " array say so, by chunks= of what made it"
+        )
+    return found
 
 
 @dataclass(frozen=True)
 class Writer:
-    """What a worker needs to store a chunk. `journal`: the folder of the notes of what is stored."""
+    """What a worker needs to store a chunk. `notes`: where it is noted that it is stored, if at all."""
 
     place: Place
     form: ArrayContent
     codecs: str
-    journal: str | None
+    notes: Notes | None
 
     def __call__(self, block: Any, block_id: Any = None) -> Any:
         """Store a block; returns an array of one item: what `write_chunk` returned."""
         import numpy as np
 
         store = store_of(self.place)
+        shape = grid.lengths(block_id, self.form.shape, self.form.chunks)
+        block = _checked(block, self.form.dtype, block_id, shape)
         written = write_chunk(store.blobs, self.form, self.codecs, block)
-        if self.journal is not None:
-            Journal(self.place, self.journal, self.form, self.codecs).note(tuple(block_id), written)
+        if self.notes is not None:
+            _journal(self.place, self.notes, self.form, self.codecs).note(tuple(block_id), written)
         found = np.empty((1,) * len(self.form.shape), object)
         found[...] = written
         return found
@@ -151,10 +191,12 @@ class Writer:
 class Journal:
     """The chunks that an earlier run of a job has stored, under `partial/<job id>/`."""
 
-    def __init__(self, place: Place, job_id: str, form: ArrayContent, codecs: str) -> None:
+    def __init__(
+        self, place: Place, job_id: str, form: ArrayContent, codecs: str, array: str = ""
+    ) -> None:
         self._store = store_of(place)
         self._refs = Refs(self._store.backend, f"partial/{job_id}")
-        self._about = f"{form} {codecs}"
+        self._about = f"{form} {codecs} {array}"
 
     def note(self, index: grid.Index, written: bytes) -> None:
         """Note that a chunk is stored."""
@@ -179,6 +221,10 @@ class Journal:
         return blake3_bytes(f"{self._about} {index}".encode()).hex()
 
 
+def _journal(place: Place, notes: Notes, form: ArrayContent, codecs: str) -> Journal:
+    return Journal(place, notes.job_id, form, codecs, notes.array)
+
+
 def dask_form(array: Any, chunks: Any = None) -> ArrayContent:
     """What an array of Dask is, but for its content: its largest chunks, unless others are asked for.
 
@@ -194,23 +240,26 @@ def dask_form(array: Any, chunks: Any = None) -> ArrayContent:
 
 
 def write_dask(
-    place: Place, array: Any, form: ArrayContent, codecs: str, job_id: str | None = None
+    place: Place, array: Any, form: ArrayContent, codecs: str, notes: Notes | None = None
 ) -> tuple[bytes, bytes]:
     """Store all chunks, where they are computed; returns digests and entries.
 
-    With a job id, what an earlier run of that job has stored is not computed again.
+    With notes, what an earlier run of that job has stored is not computed again. Dask's name of the
+    array is part of them: it is the same for the same computation, and never again where chance is in.
     """
     if 0 in form.shape:
         return b"", b""
     found: dict[grid.Index, bytes] = {}
-    journal = None if job_id is None else Journal(place, job_id, form, codecs)
+    if notes is not None:
+        notes = Notes(notes.job_id, f"{notes.array} {array.name}")
+    journal = None if notes is None else _journal(place, notes, form, codecs)
     indices = list(grid.indices(form.shape, form.chunks))
     for index in indices if journal is not None else ():
         written = journal.find(index) if journal is not None else None
         if written is not None:
             found[index] = written
     missing = [index for index in indices if index not in found]
-    found.update(zip(missing, _computed(place, array, form, codecs, job_id, missing), strict=True))
+    found.update(zip(missing, _computed(place, array, form, codecs, notes, missing), strict=True))
     return joined([found[index] for index in indices])
 
 
@@ -219,13 +268,13 @@ def _computed(
     array: Any,
     form: ArrayContent,
     codecs: str,
-    job_id: str | None,
+    notes: Notes | None,
     missing: Sequence[grid.Index],
 ) -> list[bytes]:
     if not missing:
         return []
-    regular = array.rechunk(form.chunks)
-    writer = Writer(place, form, codecs, job_id)
+    regular = _regular(array, form)
+    writer = Writer(place, form, codecs, notes)
     written = regular.map_blocks(
         writer,
         name=f"kachery-store-{os.urandom(8).hex()}",
@@ -238,6 +287,19 @@ def _computed(
     graph = da.optimization.optimize(written.dask, wanted)
     blocks = _get(array, graph, wanted)
     return [block.item() for block in blocks]
+
+
+def _regular(array: Any, form: ArrayContent) -> Any:
+    """The array in the chunks that it is stored in, of blocks that were looked at one by one."""
+    if array.chunks == _lengths_of(form):
+        return array
+    checked = array.map_blocks(
+        Checked(form.dtype, array.chunks),
+        name=f"kachery-checked-{os.urandom(8).hex()}",
+        dtype=array.dtype,
+        meta=array._meta,  # noqa: SLF001 - else it is computed
+    )
+    return checked.rechunk(form.chunks)
 
 
 def _no_bytes(axes: int) -> Any:

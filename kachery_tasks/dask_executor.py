@@ -8,6 +8,7 @@ the run itself; Dask's scheduler knows priorities and resources.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
@@ -38,7 +39,8 @@ class DaskExecutor:
         self._orders = Orders(settings)
         # Dask's futures of jobs that are not done, by the futures of the jobs
         self._remote: WeakKeyDictionary[Future[Outcome], Any] = WeakKeyDictionary()
-        self._watch = Watch(settings, client, self._send, self._remote)
+        self._failed: Counter[str] = Counter()  # how often jobs have, by their keys
+        self._watch = Watch(settings, client, self._send, self._remote, self._failed)
         self._missing: set[str] = set()  # resources that no worker offered, which was said
 
     def start(self, jobs: Sequence[Job]) -> None:
@@ -62,7 +64,7 @@ class DaskExecutor:
             except Exception as error:  # noqa: BLE001 - an input that failed, an argument that
                 settle(future, error=error)  # cannot be sent: this job's alone
                 continue
-            key = _dask_key(job, attempt)
+            key = _dask_key(job, attempt, self._failed[job.key])
             graph[key] = (
                 (carry_out, order, list(running.values())) if running else (carry_out, order)
             )
@@ -172,14 +174,21 @@ def _policy_of(job: Job) -> _Policy:
     return policy.priority, tuple(sorted(policy.resources.items()))
 
 
-def _dask_key(job: Job, attempt: int) -> str:
+def _dask_key(job: Job, attempt: int, failed: int) -> str:
     """The function's name and the job key, as "denoise-3f1c...".
 
     Dask groups tasks by what stands before the dash: for its dashboard, for what it lets wait on the
-    scheduler, and in memory, where each group costs as much as a task. After a loss the key is another
-    one, because the scheduler may remember what was lost; so is that of each request of a query.
+    scheduler, and in memory, where each group costs as much as a task. After a loss or a
+    failure the key is another one, because the scheduler may remember that; so is that of each request
+    of a query.
     """
     name = job.definition.function.__name__
     again = "" if attempt == 1 else f"again{attempt}"
-    parts = [job.key, job.request, str(job.attempt or ""), again]
+    parts = [
+        job.key,
+        job.request,
+        str(job.attempt or ""),
+        f"failed{failed}" if failed else "",
+        again,
+    ]
     return f"{name if name.isidentifier() else 'lambda'}-{'~'.join(part for part in parts if part)}"

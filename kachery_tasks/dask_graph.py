@@ -6,6 +6,7 @@ one more key, which has the value.
 
 from __future__ import annotations
 
+import os
 import pickle
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -21,10 +22,19 @@ from .worker import as_outcome, carry_out, value_here
 
 
 class DaskGraph(NamedTuple):
-    """A graph (a HighLevelGraph) and the key in it that has the value of a job."""
+    """A HighLevelGraph, the key in it that has the value of a job, the records that it counts on."""
 
     graph: Any
     key: str
+    known: list[Record]
+
+
+class _Names(NamedTuple):
+    token: str
+
+    def of(self, job: Job) -> str:
+        """Dask's key for a job in this graph; what stands before the dash groups them."""
+        return f"{job.task.rpartition(':')[2]}-{self.token}~{job.key}"
 
 
 def graph_of(settings: Settings, job: Job) -> DaskGraph:
@@ -34,16 +44,19 @@ def graph_of(settings: Settings, job: Job) -> DaskGraph:
     orders = Orders(settings)
     orders.begin()
     known = _known([job])
+    # Whoever holds a future of an earlier graph makes Dask remember what became of its keys.
+    names = _Names(os.urandom(6).hex())
     tasks: dict[str, Any] = {}
     for one in inputs_first([job], without=lambda one: id(one) in known):
         if isinstance(one, Foreign):
-            tasks.update(_of_foreign(one))
+            tasks.update(_of_foreign(one, names))
         elif id(one) not in known:
-            tasks[_name(one)] = _task(orders, one, known, keep_value=True)
+            tasks[names.of(one)] = _task(orders, one, known, names)
     found = known.get(id(job))
-    key = f"value-{job.key}"
-    tasks[key] = (value_here, orders.standing(job), _name(job) if found is None else found)
-    return DaskGraph(HighLevelGraph({key: tasks}, {key: set()}), key)
+    key = f"value-{names.token}~{job.key}"
+    tasks[key] = (value_here, orders.standing(job), names.of(job) if found is None else found)
+    counted_on = [one.record for one in known.values() if one.record is not None]
+    return DaskGraph(HighLevelGraph({key: tasks}, {key: set()}), key, counted_on)
 
 
 def _known(jobs: Sequence[Job]) -> dict[int, Outcome]:
@@ -60,22 +73,18 @@ def _record(job: Job) -> Record | None:
     return job.stored_record() if job.resolve() else None
 
 
-def _task(orders: Orders, job: Job, known: dict[int, Outcome], *, keep_value: bool) -> Any:
+def _task(orders: Orders, job: Job, known: dict[int, Outcome], names: _Names) -> Any:
     at_hand = {one.key: known[id(one)] for one in job.inputs if id(one) in known}
-    others = {one.key: _name(one) for one in job.inputs if id(one) not in known}
-    order = orders.order(job, list(others), at_hand, keep_value=keep_value)
+    others = {one.key: names.of(one) for one in job.inputs if id(one) not in known}
+    order = orders.order(job, list(others), at_hand, keep_value=True)
     return carry_out_anywhere, order, list(others.values())
 
 
-def _of_foreign(one: Foreign) -> dict[str, Any]:
+def _of_foreign(one: Foreign, names: _Names) -> dict[str, Any]:
     source = one.source
     if hasattr(source, "__dask_graph__"):
-        return {**dict(source.__dask_graph__()), _name(one): (as_outcome, source.key)}
-    return {_name(one): (as_outcome, source)}
-
-
-def _name(job: Job) -> str:
-    return f"{job.task.rpartition(':')[2]}-graph-{job.key}"
+        return {**dict(source.__dask_graph__()), names.of(one): (as_outcome, source.key)}
+    return {names.of(one): (as_outcome, source)}
 
 
 def carry_out_anywhere(order: Order, inputs: Sequence[Outcome]) -> Outcome:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
@@ -50,9 +51,11 @@ class Watch:
         client: Any,
         send: Callable[[Sequence[Job], int], None],
         remote: WeakKeyDictionary[Future[Outcome], Any],
+        failed: Counter[str],
     ) -> None:
         self._settings = settings
         self._remote = remote
+        self._failed = failed
         self._client = client
         self._send = send
         self._open: dict[Future[Outcome], Sent] = {}
@@ -196,6 +199,8 @@ class Watch:
     def _settle(
         self, one: Sent, outcome: Outcome | None = None, error: BaseException | None = None
     ) -> None:
+        if error is not None:
+            self._failed[one.job.key] += 1
         settle(one.future, outcome, error)
 
     def _cluster_lost(self, one: Sent) -> WorkerLost:

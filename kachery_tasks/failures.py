@@ -20,6 +20,7 @@ from kachery_store.errors import DigestMismatch
 from .commit import Took, here
 from .definition import Definition
 from .errors import RunFailed
+from .kept_errors import made_again, state_of
 from .notes import OURS, add_note, notes_of
 from .sealed import seal, unseal
 from .summary import call_text
@@ -181,15 +182,41 @@ def carried(error: Exception, task: str) -> Carried:
     return Carried(_pickled(error), RunFailed(told, kind, text), notes_of(error))
 
 
+class _Parts:
+    """What an exception is made again of, where its own pickle would make another one."""
+
+    def __init__(self, error: Exception) -> None:
+        self._parts = type(error), error.args, state_of(error)
+
+    def __reduce__(self) -> Any:
+        return made_again, self._parts
+
+
 def _pickled(error: Exception) -> bytes | None:
     import cloudpickle
 
     try:
         pickled: bytes = cloudpickle.dumps(error)
+        if _changes(error, pickled):
+            pickled = cloudpickle.dumps(_Parts(error))
+            return None if _changes(error, pickled) else pickled
     except Exception as why:  # noqa: BLE001 - the user's own types, which may do anything
         _log.debug("%s cannot be pickled: %s", type(error).__name__, why)
         return None
     return pickled
+
+
+def _changes(error: Exception, pickled: bytes) -> bool:
+    """Whether another exception comes out; what comes to nothing is told where it arrives."""
+    import cloudpickle
+
+    try:
+        again = cloudpickle.loads(pickled)
+    except Exception:  # noqa: BLE001 - the user's own types, which may do anything
+        return False
+    if not isinstance(again, Exception):
+        return False
+    return _message(again) != _message(error) or len(again.args) != len(error.args)
 
 
 def _arrived(pickled: bytes | None, instead: RunFailed, notes: list[str]) -> Exception:

@@ -95,7 +95,11 @@ class _Runner:
         self._pool.submit(_computed, source, future)
 
     def value_of(self, outcome: Outcome) -> Any:
-        """The value, fetched from the cluster if it is there."""
+        """The value, fetched from the cluster if it is there.
+
+        It is the same for all jobs that need it: what gives a job its arguments makes the copy
+        (cache.value_of), or pickles it.
+        """
         return outcome.value.result() if _is(outcome.value, *_TYPES[1]) else outcome.value
 
     def value(self, job: Job, timeout: float | None) -> Any:

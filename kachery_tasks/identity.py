@@ -61,7 +61,7 @@ def addresses_of(
         known = _NONE
     of, classes, size, callables, (told, named) = dict(known.of), *known[1:5]
     encoder = Encoder(special)
-    present: dict[int, frozenset[str]] = {} if before is None else before.present
+    present = dict(known.present) if before is None else before.present
     with cached_values(present, again=before is not None):
         for name in definition.identifying:
             if name in of and name not in unknown:

@@ -6,82 +6,113 @@ they need not be hashed again as an argument.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
 
 from kachery_store import Store
+from kachery_store.errors import KacheryError
 
 from .attempt import ALWAYS_CHECKED_UP_TO
 from .binding import Arguments
 from .cache import Outcome, encoding_of
 from .definition import Definition
-from .identity import Addresses, addresses_of
-from .job import replaced
+from .identity import Addresses, addresses_of, identify
+from .job import Job, replaced
 from .record import Record
-from .values import Encoder
+from .values import Encoder, ext
 from .values.encoding import PREFIX
 
-Stands = type | tuple[type, ...]
+
+class HasKey(Protocol):
+    """A job, or what stands for one."""
+
+    @property
+    def key(self) -> str:
+        """The job key."""
 
 
 class Filled(NamedTuple):
-    """Arguments without jobs; `addresses`, if any of them was spared the hashing."""
+    """Arguments without jobs, and their addresses."""
 
     arguments: Arguments
-    addresses: Addresses | None
+    addresses: Addresses
+
+
+class Filling(NamedTuple):
+    """How jobs among arguments become values.
+
+    `stands`: the type of what stands for jobs. `value_of`: the value of such a job; `outcome_of`: what
+    became of it, without a record if the value is not that of the store. `strict` as of Settings.
+    """
+
+    store: Store
+    stands: tuple[type, ...]
+    outcome_of: Callable[[Any], Outcome]
+    value_of: Callable[[Any], Any]
+    strict: bool
 
 
 def filled(
-    store: Store,
-    definition: Definition,
-    arguments: Arguments,
-    stands: Stands,
-    outcome_of: Callable[[Any], Outcome],
-    value_of: Callable[[Outcome], Any],
-    *,
-    strict: bool,
+    definition: Definition, arguments: Arguments, key: str, opened: Sequence[str], how: Filling
 ) -> Filled:
-    """The arguments with values for what stands for jobs in them, by their outcomes.
+    """The arguments with values for the jobs that are in the parameters `opened`.
 
-    Raises what loading the values raises.
+    Raises KacheryError when the rest is not what it was when the job of that key was made, and what
+    loading the values raises.
     """
+    before = addresses_of(definition, arguments, dict.fromkeys(how.stands, _stand_in))
+    if identify(definition, before) != key:
+        raise changed_since(definition, key)
     values: dict[int, Any] = {}
     large: list[int] = []
 
-    def value(stand: Any) -> Any:
+    def value(stand: HasKey) -> Any:
         if id(stand) not in values:
-            values[id(stand)] = value_of(outcome_of(stand))
+            values[id(stand)] = how.value_of(stand)
         return values[id(stand)]
 
-    def small_only(stand: Any) -> Any:
-        outcome = outcome_of(stand)
+    def small_only(stand: HasKey) -> Any:
         found = value(stand)
-        if strict or found is outcome.value or not _is_spared(outcome.record):
+        record = how.outcome_of(stand).record
+        if record is None or how.strict or not _is_spared(record):
             return found
-        assert outcome.record is not None  # noqa: S101 - it is large
-        large.append(outcome.record.result.size)
+        large.append(record.result.size)
         return stand
 
-    def splice(stand: Any, _: Encoder) -> bytes:
-        record = outcome_of(stand).record
+    def splice(stand: HasKey, _: Encoder) -> bytes:
+        record = how.outcome_of(stand).record
         assert record is not None  # noqa: S101 - it is large
-        return encoding_of(store, record)[len(PREFIX) :]
+        return encoding_of(how.store, record)[len(PREFIX) :]
 
-    whole = {name: replaced(one, stands, value) for name, one in arguments.items()}
-    partly = {name: replaced(one, stands, small_only) for name, one in arguments.items()}
-    if not large:
-        return Filled(whole, None)
-    kinds = stands if isinstance(stands, tuple) else (stands,)
-    addresses = addresses_of(definition, partly, dict.fromkeys(kinds, splice))
+    whole, partly = dict(arguments), dict(arguments)
+    for name in opened:
+        whole[name] = replaced(arguments[name], how.stands, value)
+        partly[name] = replaced(arguments[name], how.stands, small_only)
+    addresses = addresses_of(definition, partly, dict.fromkeys(how.stands, splice), before, opened)
     return Filled(whole, addresses._replace(size=addresses.size + sum(large)))
 
 
-def _is_spared(record: Record | None) -> bool:
+def changed_since(definition: Definition, key: str) -> KacheryError:
+    """What to raise for a job whose arguments are not those that it was made of."""
+    return KacheryError(
+        f"the arguments of {definition.name} (job {key}), or a global that it reads, are not what they"
+        " were when the job was made. Do not change them before it is done"
+    )
+
+
+def for_jobs() -> tuple[type, ...]:
+    """The types of jobs, where no other things stand for them."""
+    return (Job, *Job.__subclasses__())
+
+
+def _stand_in(stand: HasKey, encoder: Encoder) -> bytes:
+    return encoder.extension(ext.JOB, stand.key.encode())
+
+
+def _is_spared(record: Record) -> bool:
     """Whether a result is so large that it is not hashed again after the run either.
 
     Instances of the project's classes are looked at before and after the run, so they are met here.
     """
-    if record is None or record.is_error:
-        return False
     result = record.result
     return result.size > ALWAYS_CHECKED_UP_TO and not result.classes and not result.pickles

@@ -81,7 +81,7 @@ class Job:
         self.request = ""  # tells this run from others that have the same key
         self.state_of: Callable[[str], str] | None = None  # tells the state of an action's job id
         self.runner = runner
-        self._open: list[str] = []  # the parameters whose arguments have jobs in them
+        self.opened: list[str] = []  # the parameters whose arguments have jobs in them
         self.key, self._addresses = self._identify()
         self._id: str | None = None if self.inputs else self.key
         self._dask: Any = None  # what Dask is told of it, once it has asked
@@ -152,7 +152,7 @@ class Job:
                 raise CannotEncode("it is nested too deeply", f"{self.task}({name})") from None
             found.update(inside)
             if inside:
-                self._open.append(name)
+                self.opened.append(name)
         if not met.keys() <= found.keys():
             raise CannotEncode(
                 "jobs may stand in lists, tuples and the values of dicts, not in other containers",
@@ -176,7 +176,7 @@ class Job:
             return self.runner.encoding(record)[len(PREFIX) :]
 
         addresses = addresses_of(
-            self.definition, self.arguments, _for_jobs(splice), self._addresses, self._open
+            self.definition, self.arguments, _for_jobs(splice), self._addresses, self.opened
         )
         return addresses._replace(classes=addresses.classes | classes)
 
@@ -189,7 +189,7 @@ class Job:
     def substituted(self, replacement: Callable[[Job], Any]) -> Arguments:
         """The arguments with every job replaced."""
         return {
-            name: replaced(value, Job, replacement) if name in self._open else value
+            name: replaced(value, Job, replacement) if name in self.opened else value
             for name, value in self.arguments.items()
         }
 
@@ -357,7 +357,7 @@ class Job:
         return self.runner.visualize(self, filename, **options)
 
     def _for_dask(self) -> Any:
-        if self._dask is None:
+        if self._dask is None or not all(map(self.runner.holds, self._dask.known)):
             self._dask = self.runner.for_dask(self)
         return self._dask
 

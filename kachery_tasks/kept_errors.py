@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Iterable, Iterator
+from types import GetSetDescriptorType, MemberDescriptorType
 from typing import Any, NamedTuple
 
 from kachery_store.errors import KacheryError
 
-from .errors import CannotDecode, RunFailed
+from .errors import CannotDecode, CannotEncode, RunFailed
 from .names import qualified_name
 from .policy import errors_declared
 from .values.registry import Codec, add_codec
+
+_TEXT = "__str__"  # among the attributes that are stored, what `str` made of the exception
+_NOT_TOLD = ("args", "obj")  # the first has its own place; the second is any object at all
 
 
 class Raised(NamedTuple):
@@ -34,9 +38,77 @@ def is_kept(error: Exception, kinds: tuple[type[Exception], ...]) -> bool:
 
 
 def raised(error: Exception) -> Raised:
-    """What is to be stored of an exception."""
-    state = {name: value for name, value in vars(error).items() if name != "__notes__"}
-    return Raised(qualified_name(type(error)), tuple(error.args), state)
+    """What is to be stored of an exception; CannotEncode where that would not make it again."""
+    kind, name = type(error), qualified_name(type(error))
+    try:
+        args = tuple(error.args)
+        state = state_of(error)
+        state.pop("__notes__", None)
+        text = str(error)
+        is_same = str(made_again(kind, args, state)) == text
+    except Exception as why:
+        raise CannotEncode(f"{name} cannot be made again: {type(why).__name__}: {why}") from why
+    if not is_same:
+        raise CannotEncode(
+            f"{name}, made again of its args and attributes, would say something else"
+        )
+    return Raised(name, args, {**state, _TEXT: text})
+
+
+def state_of(error: Exception) -> dict[str, Any]:
+    """The attributes of an exception, with those that built-in classes keep outside `__dict__`.
+
+    Of the latter those that its `args` do not tell.
+    """
+    plain = _made(type(error), tuple(error.args))
+    found = {}
+    for name, field in _fields(type(error)).items():
+        value = _field(error, field)
+        if value is not None and value is not _field(plain, field):
+            found[name] = value
+    return found | vars(error)
+
+
+def made_again(kind: type[Exception], args: tuple[Any, ...], state: dict[str, Any]) -> Exception:
+    """An exception of its parts, without its own `__init__`, which may take anything else."""
+    error = _made(kind, args)
+    fields = _fields(kind)
+    for name, value in state.items():
+        if name in fields and value is not None:
+            fields[name].__set__(error, value)
+        else:
+            error.__dict__[name] = value
+    return error
+
+
+def _made(kind: type[Exception], args: tuple[Any, ...]) -> Exception:
+    error = kind.__new__(kind, *args)
+    _built_in(kind).__init__(error, *args)  # it sets what is not in `__dict__`
+    error.args = args  # as it was, whatever these two make of it
+    return error
+
+
+def _built_in(kind: type[Exception]) -> type[Exception]:
+    return next(one for one in kind.__mro__ if one.__module__ == "builtins")
+
+
+def _fields(kind: type[Exception]) -> dict[str, Any]:
+    """What built-in exceptions keep outside `__dict__`, by name."""
+    return {
+        name: field
+        for one in _built_in(kind).__mro__
+        for name, field in vars(one).items()
+        if isinstance(field, (GetSetDescriptorType, MemberDescriptorType))
+        and not name.startswith("__")
+        and name not in _NOT_TOLD
+    }
+
+
+def _field(error: Exception, field: Any) -> Any:
+    try:
+        return field.__get__(error)
+    except AttributeError:  # as `characters_written` of most
+        return None
 
 
 def raised_again(kept: Raised) -> Exception:
@@ -49,10 +121,21 @@ def raised_again(kept: Raised) -> Exception:
     if kind is None:
         return _told(kept, "no task of this program that has been imported keeps such errors")
     try:
-        error = kind(*kept.args)
-        error.__dict__.update(kept.state)
+        error = _made_as_told(kind, kept)
+        is_same = repr(error.args) == repr(kept.args) and str(error) == kept.state.get(
+            _TEXT, str(error)
+        )
     except Exception as why:  # noqa: BLE001 - a constructor of the user's own
         return _told(kept, f"its class cannot be called with that: {type(why).__name__}: {why}")
+    return error if is_same else _told(kept, "its class would make another one of that now")
+
+
+def _made_as_told(kind: type[Exception], kept: Raised) -> Exception:
+    if _TEXT in kept.state:
+        state = {name: value for name, value in kept.state.items() if name != _TEXT}
+        return made_again(kind, kept.args, state)
+    error = kind(*kept.args)  # an older kachery stored it
+    error.__dict__.update(kept.state)
     return error
 
 

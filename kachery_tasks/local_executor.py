@@ -13,7 +13,7 @@ from functools import partial
 from itertools import count
 
 from .cache import Outcome
-from .inputs import filled
+from .inputs import Filling, filled, for_jobs
 from .job import Job
 from .runs import run_submitted
 from .settings import Settings, applied
@@ -51,23 +51,24 @@ class LocalExecutor:
             else Outcome(None, one.runner.value_of(one.started().result()))
             for one in job.inputs
         }
-        given = filled(
-            settings.store,
-            job.definition,
-            job.arguments,
-            (Job, *Job.__subclasses__()),
-            lambda one: outcomes[id(one)],
-            job.runner.value_of,
-            strict=settings.strict,
-        )
+        arguments, addresses = job.arguments, None
         with applied(settings):
+            if job.inputs:
+                how = Filling(
+                    settings.store,
+                    for_jobs(),
+                    lambda one: outcomes[id(one)],
+                    lambda one: job.runner.value_of(outcomes[id(one)]),
+                    settings.strict,
+                )
+                arguments, addresses = filled(job.definition, arguments, job.key, job.opened, how)
             return run_submitted(
                 settings.store,
                 job.definition,
-                given.arguments,
+                arguments,
                 expected=None if job.inputs else job.key,
                 strict=settings.strict,
-                addresses=given.addresses,
+                addresses=addresses,
             )
 
     def _add(self, priority: int, run: Callable[[], None]) -> None:
@@ -105,18 +106,16 @@ def _when_done(inputs: list[Job], dependent: Future[Outcome], start: Callable[[]
         try:
             start()
         except RuntimeError as late:  # the interpreter is shutting down
-            with suppress(InvalidStateError):
-                dependent.set_exception(late)
+            _fail(dependent, late)
 
     def one_done(future: Future[Outcome]) -> None:
         nonlocal remaining
         if future.cancelled():
-            dependent.cancel()
+            _in_turn(dependent.cancel)
             return
         error = future.exception()
         if error is not None:
-            with suppress(InvalidStateError):  # another input failed first
-                dependent.set_exception(error)
+            _in_turn(partial(_fail, dependent, error))
             return
         with lock:
             remaining -= 1
@@ -128,3 +127,29 @@ def _when_done(inputs: list[Job], dependent: Future[Outcome], start: Callable[[]
         start_now()
     for job in inputs:
         job.started().add_done_callback(one_done)
+
+
+def _fail(future: Future[Outcome], error: BaseException) -> None:
+    with suppress(InvalidStateError):  # another input failed first, or it was cancelled
+        future.set_exception(error)
+
+
+class _Turns(threading.local):
+    def __init__(self) -> None:
+        self.waiting: list[Callable[[], object]] | None = None
+
+
+_turns = _Turns()
+
+
+def _in_turn(settle: Callable[[], object]) -> None:
+    """Settle a future after the one whose callbacks run now: a chain may be longer than the stack."""
+    if _turns.waiting is not None:
+        _turns.waiting.append(settle)
+        return
+    _turns.waiting = [settle]
+    try:
+        while _turns.waiting:
+            _turns.waiting.pop()()
+    finally:
+        _turns.waiting = None

@@ -57,9 +57,9 @@ class Order:
     """What a worker is told about one job.
 
     `standing` is a Standing, pickled, so that a scheduler holds it once. The arguments are pickled,
-    with Stands for jobs: `inputs` are the keys of those whose outcomes come with the order, `known` the
-    outcomes of others. `expected` is the job id, where it is known. Of arguments, which may be secret,
-    nothing shows in logs.
+    with Stands for jobs in the parameters `opened`: `inputs` are the keys of those whose outcomes come
+    with the order, `known` the outcomes of others. Of arguments, which may be secret, nothing shows in
+    logs.
     """
 
     key: str
@@ -67,7 +67,7 @@ class Order:
     arguments: bytes = field(repr=False)
     inputs: list[str] = field(repr=False)
     known: dict[str, Outcome] = field(repr=False)
-    expected: str | None = field(repr=False)
+    opened: list[str] = field(repr=False)
     keep_value: bool = field(repr=False)
 
     def __dask_tokenize__(self) -> str:
@@ -117,13 +117,14 @@ class Orders:
         self, job: Job, inputs: list[str], known: dict[str, Outcome], *, keep_value: bool
     ) -> Order:
         """The order for a job: `inputs` and `known` together are the jobs among its arguments."""
+        stands = {one.key: Stand(one.key) for one in job.inputs}
         return Order(
             key=job.key,
             standing=self.standing(job),
-            arguments=_pickled(job.substituted(lambda one: Stand(one.key))),
+            arguments=_pickled(job.substituted(lambda one: stands[one.key])),
             inputs=inputs,
             known=known,
-            expected=None if job.inputs else job.key,
+            opened=job.opened,
             keep_value=keep_value and job.definition.kind == TASK,
         )
 
@@ -137,7 +138,10 @@ class Orders:
         self._kept.update(one.digest for one in new)
         syntax = dict(self._main_syntax(job))
         last, pickled = self._standing.get(definition, (None, b""))
-        same_code = last is not None and last.fingerprint == code.digest
+        # With `version=` the fingerprint says nothing of the code that is to run.
+        same_code = (
+            last is not None and last.fingerprint == code.digest and definition.version is None
+        )
         standing = Standing(
             task=definition.name,
             definition=last.definition if last and same_code else cloudpickle.dumps(definition),

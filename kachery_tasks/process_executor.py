@@ -16,7 +16,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 
 import cloudpickle
@@ -182,14 +182,22 @@ def serve(orders: int, life: int) -> None:
     import signal
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for those who wait
-    threading.Thread(target=_end_with, args=(life,), daemon=True).start()
     connection = Connection(orders)
+    os.register_at_fork(after_in_child=lambda: _let_go(connection, life))
+    threading.Thread(target=_end_with, args=(life,), daemon=True).start()
     while True:
         try:
             order = connection.recv_bytes()
         except (EOFError, OSError):
             return
         connection.send_bytes(_answer(order))
+
+
+def _let_go(orders: Connection, life: int) -> None:
+    """In a child that a task forked: it may outlive this process, whose end nobody would see then."""
+    orders.close()
+    with suppress(OSError):  # a child of such a child has it no more
+        os.close(life)
 
 
 def _end_with(life: int) -> None:

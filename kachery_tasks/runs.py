@@ -13,7 +13,7 @@ from typing import Any
 
 from kachery_store import DigestMismatch, Store, StoreUnavailable
 from kachery_store.amounts import span_text
-from kachery_store.errors import KacheryError, KacheryWarning, OutOfReach
+from kachery_store.errors import KacheryWarning, OutOfReach
 from kachery_store.saying import warn
 
 from . import counting
@@ -28,6 +28,7 @@ from .definition import ACTION, QUERY, Definition
 from .errors import CannotDecode, NotStored, NotStoredWarning, StaleResultWarning
 from .failures import carried, forget_failure
 from .identity import Addresses, addresses_of, identify
+from .inputs import changed_since
 from .lease import Lease, lease
 from .names import works_for_client
 from .performing import perform
@@ -193,10 +194,7 @@ def _run_submitted(
         addresses = addresses_of(definition, arguments)
     job_id = identify(definition, addresses)
     if expected is not None and job_id != expected:
-        raise KacheryError(
-            f"the arguments of {definition.name} (job {expected}), or a global that it reads, are"
-            " not what they were when the job was made. Do not change them before it is done"
-        )
+        raise changed_since(definition, expected)
     return run_job(store, job_id, definition, arguments, addresses, strict=strict)
 
 

@@ -43,12 +43,19 @@ class Session:
         self._local: LocalExecutor | None = None
         self._remote: tuple[Any, _Executor] | None = None
         self._running: WeakValueDictionary[str, Future[Outcome]] = WeakValueDictionary()
+        self._waiting: WeakSet[Job] = WeakSet()  # whose futures were not done when they got them
+        self._unfinished: WeakSet[Future[Outcome]] = WeakSet()
         _sessions.add(self)
 
     def start_afresh(self) -> None:
         """Forget executors and runs: in a forked child their threads are gone."""
         self._local = self._remote = None
         self._running = WeakValueDictionary()
+        for job in list(self._waiting):
+            # Not done(): a thread that is gone may hold the lock of the future for ever.
+            if job.future is not None and job.future in self._unfinished:
+                job.future = None
+        self._waiting, self._unfinished = WeakSet(), WeakSet()
 
     def lookup(self, job_id: str, definition: Definition) -> Record | None:
         """The record that answers a job, so that nothing has to run."""
@@ -102,10 +109,20 @@ class Session:
         for job in to_run.values():
             job.future = Future()
             job.future.add_done_callback(partial(_count, job.task))
+            self._note_unfinished(job)
         for job, first in twins.values():
             job.join(first)
+            self._note_unfinished(job)
         self._hand_over(list(to_run.values()))
         return len(to_run)
+
+    def _note_unfinished(self, job: Job) -> None:
+        """Remember that a job waits, which it would do for ever in a forked child."""
+        future = job.started()
+        self._waiting.add(job)
+        if future not in self._unfinished:
+            self._unfinished.add(future)
+            future.add_done_callback(self._unfinished.discard)
 
     def _hand_over(self, jobs: list[Job]) -> None:
         """Let the executor in force run jobs."""
@@ -146,7 +163,8 @@ class Session:
     def _settle(self, job: Job, ahead: Mapping[str, Record | None]) -> bool:
         """Give a job the future of a result or run that is there already, if one is."""
         if job.runner is not self:
-            return job.started() is not None
+            self._note_unfinished(job)
+            return True
         record = self._found(job, ahead)
         running = self._running.get(job.key)
         if record is not None:
@@ -154,6 +172,7 @@ class Session:
             counting.hit(record)
         elif running is not None and not running.done():
             job.future = running
+            self._note_unfinished(job)
         return job.future is not None
 
     def _found(self, job: Job, ahead: Mapping[str, Record | None]) -> Record | None:
@@ -204,11 +223,12 @@ class Session:
 
     def value(self, job: Job, timeout: float | None) -> Any:
         """The value of a job, once it is done; what was lost is computed again."""
-        return self._settled(job, timeout, self.value_of)
+        # Whoever asks may get the value itself: jobs hash the copy that they are given.
+        return self._settled(job, timeout, partial(self.value_of, pickling=False))
 
-    def value_of(self, outcome: Outcome) -> Any:
-        """The value of an outcome: a copy of its own, where the store has it."""
-        return value_of(self._settings.store, outcome)
+    def value_of(self, outcome: Outcome, *, pickling: bool = True) -> Any:
+        """The value of an outcome for one job alone, as of cache.value_of."""
+        return value_of(self._settings.store, outcome, pickling=pickling)
 
     def _settled(self, job: Job, timeout: float | None, use: Callable[[Outcome], T]) -> T:
         attempt = 1

@@ -14,12 +14,11 @@ from kachery_store import Store
 from kachery_store.errors import KacheryError
 from kachery_store.store import default_root
 
-from .cache import ABSENT, Outcome, Unusable, value_of
+from .cache import ABSENT, Outcome, Unusable, private, value_of
 from .code import changes, syntax_known
 from .definition import Definition
 from .errors import CodeMismatch
-from .inputs import filled
-from .job import replaced
+from .inputs import Filling, filled
 from .kept_code import kept_code
 from .names import main_known_as
 from .orders import Order, Stand, Standing, ValueKept, mark_of
@@ -59,24 +58,24 @@ def _carried_out(
     definition = _load_definition(told)
     _check_code(settings.store, definition, told)
     outcomes = {**order.known, **dict(zip(order.inputs, inputs, strict=True))}
-    stands: dict[str, Stand] = {}
-    given = filled(
-        settings.store,
-        definition,
-        replaced(cloudpickle.loads(order.arguments), Stand, lambda s: stands.setdefault(s.key, s)),
-        Stand,
-        lambda stand: outcomes[stand.key],
-        lambda one: _input_value(settings.store, one),
-        strict=told.strict,
-    )
+    arguments, addresses = cloudpickle.loads(order.arguments), None
+    if order.opened:
+        how = Filling(
+            settings.store,
+            (Stand,),
+            lambda stand: outcomes[stand.key],
+            lambda stand: _input_value(settings.store, outcomes, stand.key),
+            told.strict,
+        )
+        arguments, addresses = filled(definition, arguments, order.key, order.opened, how)
     try:
         outcome = run_submitted(
             settings.store,
             definition,
-            given.arguments,
-            expected=order.expected,
+            arguments,
+            expected=None if order.opened else order.key,
             strict=told.strict,
-            addresses=given.addresses,
+            addresses=addresses,
         )
     except SystemExit as error:  # it would end the worker
         raise RuntimeError(f"{told.task} called sys.exit({error.code!r})") from error
@@ -130,14 +129,16 @@ def _sendable(outcome: Outcome, told: Standing) -> Outcome:
     return outcome
 
 
-def _input_value(store: Store, outcome: Outcome) -> Any:
+def _input_value(store: Store, outcomes: dict[str, Outcome], key: str) -> Any:
     # From the store every job gets a copy of its own, so that none sees what another one changed.
+    outcome = outcomes[key]
     try:
         return value_of(store, outcome)
     except Unusable:
         if outcome.value is ABSENT:
             raise
-        return outcome.value
+        outcomes[key] = Outcome(None, outcome.value)
+        return private(outcome.value)
 
 
 def _load_definition(told: Standing) -> Definition:

@@ -158,16 +158,16 @@ import sys, os, time
 import dask, dask.array as da, numpy as np, kachery
 from conftest import note_call
 
-def slow(block, path=None, stop=None, block_id=None):
-    if block_id[0] == stop:
+def slow(block, path=None, block_id=None):
+    if block_id[0] == int(os.environ.get("STOP_AT", -1)):
         print("there", flush=True)
         sys.stdin.readline()  # until it is killed
     note_call(path)
     return block + 1
 
-@kachery.task(ignore=("path", "stop"))
-def long(path, stop):
-    return da.ones((100, 10), chunks=(10, 10)).map_blocks(slow, path=path, stop=stop, dtype=float)
+@kachery.task(ignore=("path",), version="1")
+def long(path):
+    return da.ones((100, 10), chunks=(10, 10)).map_blocks(slow, path=path, dtype=float)
 """
 
 
@@ -176,15 +176,15 @@ def test_a_killed_run_goes_on(project, calls, monkeypatch):
         "PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ["PYTHONPATH"]])
     )
     write(project / "partial.py", PARTIAL)
-    code = "import dask, sys, partial\nwith dask.config.set(scheduler='synchronous'):\n    print(partial.long(sys.argv[1], int(sys.argv[2])).sum().compute())"
-    command = [sys.executable, "-c", code, calls.path, "6"]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe) as process:
+    code = "import dask, sys, partial\nwith dask.config.set(scheduler='synchronous'):\n    print(partial.long(sys.argv[1]).sum().compute())"
+    command = [sys.executable, "-c", code, calls.path]
+    pipe, stopping = subprocess.PIPE, {**os.environ, "STOP_AT": "6"}
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, env=stopping) as process:
         assert process.stdout.readline() == b"there\n"
         process.kill()
     done = calls.count
     assert 1 <= done < 10
-    assert run_python(code, calls.path, "-1").stdout.strip() == "2000.0"
+    assert run_python(code, calls.path).stdout.strip() == "2000.0"
     assert calls.count == 10
     store = kachery.get_kachery_dir()
     assert not [path for path in Path(store, "partial").rglob("*") if path.is_file()]

@@ -1,5 +1,8 @@
 """Jobs among Dask's own things: as its collections, and with its objects as their arguments."""
 
+import warnings
+from contextlib import suppress
+
 import dask
 import dask.array as da
 import numpy as np
@@ -68,6 +71,18 @@ def test_only_what_is_missing_is_in_the_graph(client, calls):
     job = total.job([ramp.job(3, calls.path), ramp.job(5, calls.path)], calls.path)
     assert len(dict(job.__dask_graph__())) == 3
     assert dask.compute(job) == (13.0,) and calls.count == 3
+
+
+def test_what_was_lost_is_computed_again(client, calls, store_dir):
+    job = ramp.job(30_000, calls.path)
+    assert dask.compute(job)[0].sum() == dask.compute(job)[0].sum()
+    for blob in store_dir.glob("blake3/*/*"):
+        blob.unlink()
+    while calls.count < 2:  # a cluster may have it in memory for a moment
+        with warnings.catch_warnings(), suppress(kachery.DigestMismatch):
+            warnings.simplefilter("ignore", kachery.DamagedWarning)  # said where it is found out
+            dask.compute(job)
+    assert dask.compute(job)[0][-1] == 29_999 and calls.count == 2
 
 
 def test_jobs_among_delayed_objects_and_arrays(client, calls):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import note_call, run_python, write
+from conftest import count, note_call, run_python, write
 
 import kachery
 from kachery_tasks.attempt import ALWAYS_CHECKED_UP_TO
@@ -117,6 +117,36 @@ def test_a_large_result_has_the_same_address_whichever_way_it_comes(executor, ca
     assert job.result() == (2.0, "beside", "x")
     assert of_large(made.result(), "x", calls.path) == (2.0, "beside", "x")
     assert calls.count == 1
+
+
+def test_arguments_that_changed_before_the_run_are_refused(executor):
+    """Also where the id is not known before the jobs among them are done."""
+    items = [1.0]
+    first = total.job([image.job(0), items])
+    items.append(100.0)
+    with pytest.raises(kachery.KacheryError, match="not what they were"):
+        first.result()
+    again = total.job([image.job(0), [1.0]])
+    assert again.result() == 1.0 and again.id == again.record.job_id
+
+
+def test_a_long_chain_fails_with_what_its_first_job_raised(executor):
+    chain = [failing.job(1)]
+    for _ in range(count(2_000, 700)):
+        chain.append(scaled.job(chain[-1], factor=1))
+    with pytest.raises(KeyError, match="no 1"):
+        chain[-1].result(timeout=200)
+
+
+def test_code_with_a_version_is_what_it_is_now(executor):
+    def made(step):
+        def stepped(x):
+            return x + step
+
+        return kachery.task(version="1", name="stepped")(stepped)
+
+    assert made(1).submit(1).result() == 2
+    assert made(2).submit(2).result() == 4
 
 
 def test_jobs_of_jobs_and_the_same_ids_everywhere(executor, tmp_path):

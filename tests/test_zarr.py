@@ -252,7 +252,9 @@ def test_the_store_that_is_read():
         assert sorted([key async for key in store.list_dir("")]) == ["c", "zarr.json"]
         assert [key async for key in store.list_dir("c")] == ["0", "1", "2"]
         assert await store.exists("c/2/1") and not await store.exists("c/3/0")
-        assert await store.get("c/3/0") is None and await store.get("other") is None
+        assert await store.get("other") is None
+        with pytest.raises(kachery.NotFound):  # never a fill value
+            await store.get("c/3/0")
         with pytest.raises(ValueError, match="read-only"):
             await store.set("c/0/0", Buffer.from_bytes(b""))
         with pytest.raises(ValueError, match="read-only"):

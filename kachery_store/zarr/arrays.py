@@ -200,10 +200,14 @@ def _sync(store: Store, encoding: bytes, tables: Mapping[str, Table]) -> None:
 
 
 def _settle(store: Store, address: str, mine: Manifest) -> None:
-    """Leave the manifest that was first, unless it is damaged, lacks blobs, or is not named as mine."""
+    """Leave the manifest that was first, unless it is damaged, lacks blobs, or is not named as mine.
+
+    What it has other than mine is read: nobody need have written that who can be trusted.
+    """
     try:
         first = open_stored(store, address)
-        whole = all(map(_is_whole, map(first.array, first.paths())))
+        own = Opened(store, mine, first.content)
+        whole = all(_is_whole(first.array(path), own.array(path)) for path in first.paths())
     except (NotFound, DigestMismatch):
         first, whole = None, False
     if first is None or not whole:
@@ -214,18 +218,22 @@ def _settle(store: Store, address: str, mine: Manifest) -> None:
         store.arrays.replace(address, mine.to_bytes())
 
 
-def _is_whole(array: StoredArray) -> bool:
-    """Whether the blobs of all chunks are there; looked for, not read."""
-    blobs = array.opened.store.blobs
+def _is_whole(array: StoredArray, own: StoredArray) -> bool:
+    """Whether the blobs of all chunks are there: looked for; read, if they are not those of `own`."""
+    all_chunks = grid.indices(array.content.shape, array.content.chunks)
     try:
-        return all(
-            blobs.size(blob) == size
-            for blob, size in map(
-                array.blob, grid.indices(array.content.shape, array.content.chunks)
-            )
-        )
-    except NotFound:
+        return all(_is_good(array, own, index) for index in all_chunks)
+    except (NotFound, DigestMismatch):
         return False
+
+
+def _is_good(array: StoredArray, own: StoredArray, index: grid.Index) -> bool:
+    blobs = array.opened.store.blobs
+    blob, size = array.blob(index)
+    if (array.codecs, blob, size) != (own.codecs, *own.blob(index)):
+        blobs.map(blob)
+        array.whole_chunk(index)
+    return blobs.size(blob) == size
 
 
 def blobs_of(manifest: Manifest, table_of: Any) -> tuple[list[tuple[Digest, int]], bool]:

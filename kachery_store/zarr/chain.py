@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 AUTO = "auto"  # what zarr itself takes by default
 
 _TO_BYTES = ("bytes", "vlen-utf8")
+_LOSSLESS = {*_TO_BYTES, "transpose", "zstd", "gzip", "blosc", "crc32c"}
 _NO_DIGEST = bytes(32)
+_WHOLE: Any = {"write_empty_chunks": True, "order": "C"}  # how zarr is to treat an array
 
 
 def codecs_json(codecs: Any, dtype: str) -> str:
@@ -80,6 +82,11 @@ class Chain:
         """Whether the bytes are the content of the chunk."""
         return self._is_quick and self._compressor is None
 
+    @property
+    def is_lossless(self) -> bool:
+        """Whether all codecs are known to give back what they were given."""
+        return _is_lossless(self._codecs)
+
     def encode(self, chunk: Array) -> Any:
         """The bytes of a whole chunk."""
         if not self._is_quick:
@@ -112,6 +119,11 @@ class Chain:
 
 
 @lru_cache(maxsize=256)
+def _is_lossless(codecs: str) -> bool:
+    return all(one["name"] in _LOSSLESS for one in json.loads(codecs))
+
+
+@lru_cache(maxsize=256)
 def _compressor(codecs: str) -> tuple[Any, bool]:
     """The compressor of a chain that is called directly, and whether this is such a chain."""
     first, *others = json.loads(codecs)
@@ -136,16 +148,16 @@ def _one_chunk(content: ArrayContent) -> ArrayContent:
 def _opened(content: ArrayContent, codecs: str, files: dict[str, Any]) -> Any:
     """An array of one chunk in a dict of files."""
     import zarr
+    from zarr.core.array import AsyncArray
     from zarr.core.buffer import default_buffer_prototype
     from zarr.storage import MemoryStore
 
     make = default_buffer_prototype().buffer.from_bytes
     described = json.dumps(array_json(_one_chunk(content), codecs)).encode()
     found = {name: make(data) for name, data in {**files, "zarr.json": described}.items()}
-    with zarr.config.set(
-        {"array.write_empty_chunks": True}
-    ):  # else one that is all fill is left out
-        return found, zarr.open_array(MemoryStore(found), mode="r+", zarr_format=3)
+    array: Any = zarr.open_array(MemoryStore(found), mode="r+", zarr_format=3)
+    # Else a chunk that is all fill is left out. Not by zarr.config, which all threads share.
+    return found, zarr.Array(AsyncArray(array.metadata, array.store_path, _WHOLE))
 
 
 def _one_chunk_written(content: ArrayContent, codecs: str, chunk: Array) -> bytes:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..blobs import _SETTLED_NANOSECONDS as SETTLED_NANOSECONDS
 from ..blobs import Blobs
 from ..digest import Digest, blake3_in_this_thread
-from ..errors import DigestMismatch, NotFound, OutOfReach
+from ..errors import DigestMismatch, NotFound, OutOfReach, Unsupported
 from ..local_backend import LocalBackend
 from . import grid
 from .chain import Chain
@@ -22,18 +22,24 @@ if TYPE_CHECKING:
 
 WRITTEN = 72  # bytes: digest of the content, then the entry of the table
 
-# Which files were seen to decode to which content, so that it is hashed once in a process.
-_checked: set[tuple[int, int, int, int, bytes]] = set()
+# Which files were seen to decode to which content, and how, so that it is hashed once in a process.
+_checked: set[tuple[Any, ...]] = set()
 
 
 def write_chunk(blobs: Blobs, form: ArrayContent, codecs: str, chunk: Any) -> bytes:
     """Store a chunk; returns the digest of its content and the entry of the table, 72 bytes.
 
     `form`: of the array, whose digests do not matter. `chunk`: cut to the bounds of the array.
+    Unsupported for codecs that do not give back what they were given.
     """
     whole, digest = prepared(form, chunk)
     chain = Chain(codecs, form)
     data = chain.encode(whole)
+    if not chain.is_lossless and _digest_of(form, chunk.shape, chain.decode(data)) != digest:
+        raise Unsupported(
+            f"lossy codec: the codecs {codecs} do not give back the content of a chunk, which its"
+            " address stands for. Round the array itself before, and leave such codecs out"
+        )
     same = chain.is_raw and whole.shape == chunk.shape
     stored = digest if same else blake3_in_this_thread(data)
     blobs.put(Digest("blake3", stored.hex()), data, durable=False)
@@ -55,12 +61,12 @@ def prepared(form: ArrayContent, chunk: Any) -> tuple[Array, bytes]:
 
 def digest_of_content(form: ArrayContent, index: grid.Index, whole: Array) -> bytes:
     """The digest of the content of a chunk that was decoded whole."""
-    return blake3_in_this_thread(content_bytes(_cut(form, index, whole), form.dtype))
+    return _digest_of(form, grid.lengths(index, form.shape, form.chunks), whole)
 
 
-def _cut(form: ArrayContent, index: grid.Index, whole: Array) -> Array:
-    lengths = grid.lengths(index, form.shape, form.chunks)
-    return as_stored(whole[tuple(map(slice, lengths))], form.dtype)
+def _digest_of(form: ArrayContent, lengths: grid.Index, whole: Array) -> bytes:
+    cut = as_stored(whole[tuple(map(slice, lengths))], form.dtype)
+    return blake3_in_this_thread(content_bytes(cut, form.dtype))
 
 
 class Reader:
@@ -73,6 +79,7 @@ class Reader:
         self._backend = backend
         self._blobs = blobs
         self._chain = Chain(codecs, content)
+        self._way = (codecs, content.dtype, content.chunks, content.fill)  # that bytes are decoded
         self._name = name  # of the array, for messages
 
     def whole(self, number: int, stored: bytes, size: int) -> Array:
@@ -135,7 +142,9 @@ class Reader:
         self, index: grid.Index, whole: Array, status: os.stat_result, expected: bytes
     ) -> bool:
         """Whether what a file decodes to is the content, which is hashed once for each file."""
-        state = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns, expected)
+        file = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns)
+        lengths = grid.lengths(index, self.content.shape, self.content.chunks)
+        state = (*file, expected, self._way, lengths)
         if state in _checked:
             return True
         if digest_of_content(self.content, index, whole) != expected:

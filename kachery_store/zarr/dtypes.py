@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     Dtype = np.dtype[Any]
 
 _KINDS = "biufcmMSU"
+_NUMBERS = "biufc"
 _LARGEST = 16  # bytes of a number; long doubles are other numbers on other machines
 
 
@@ -21,6 +22,11 @@ def text_of(dtype: Dtype) -> str:
     """How the content names a dtype: little-endian; STRING for texts of any length. Unsupported."""
     if dtype.kind in "TO":
         return STRING
+    if dtype.kind in "mM" and "[" not in dtype.str:
+        raise Unsupported(
+            f"arrays of dtype {dtype} have no unit, so that their numbers say nothing: convert them,"
+            f" as by .astype('{dtype.str[1:]}[ns]')"
+        )
     plain = dtype.kind in _KINDS and dtype.char not in "gG" and dtype.itemsize > 0
     if not plain or dtype.names is not None or dtype.metadata:
         raise Unsupported(
@@ -43,7 +49,18 @@ def dtype_of(text: str) -> Dtype:
 def as_stored(chunk: Any, text: str) -> Array:
     """A chunk in memory as it is stored: C-contiguous, little-endian; texts as objects.
 
-    TypeError for anything but an array of NumPy, and for texts that are none.
+    TypeError as for `exact`.
+    """
+    import numpy as np
+
+    return np.asarray(exact(chunk, text), order="C")
+
+
+def exact(chunk: Any, text: str) -> Array:
+    """A chunk with the dtype of its array; texts as objects.
+
+    TypeError for anything but an array of NumPy, for texts that are none, and for what would be another
+    value in that dtype.
     """
     import numpy as np
 
@@ -51,11 +68,32 @@ def as_stored(chunk: Any, text: str) -> Array:
         kind = f"{type(chunk).__module__}.{type(chunk).__qualname__}"
         raise TypeError(f"a chunk is a {kind}, and only arrays of NumPy can be stored in chunks")
     if text != STRING:
-        return np.asarray(np.asarray(chunk), np.dtype(text), order="C")
+        return _without_loss(np.asarray(chunk), np.dtype(text))
     texts = np.asarray(chunk).astype(object, order="C")
     if not all(isinstance(one, str) for one in texts.flat):
         raise TypeError("an array of objects holds something that is no text")
     return texts
+
+
+def _without_loss(chunk: Array, dtype: Dtype) -> Array:
+    if chunk.dtype.newbyteorder("<").str == dtype.str:
+        return chunk.astype(dtype, copy=False)
+    if _may_become(chunk.dtype, dtype):
+        found = chunk.astype(dtype)
+        if found.astype(chunk.dtype).tobytes() == chunk.tobytes():
+            return found
+    raise TypeError(
+        f"a chunk has dtype {chunk.dtype}, and its array says {dtype}: have the array say what its"
+        " chunks are, by dtype= or meta= of what made it, or convert it by astype"
+    )
+
+
+def _may_become(dtype: Dtype, other: Dtype) -> bool:
+    """Whether it is at most widened: to NumPy, making texts or times of numbers is safe, too."""
+    import numpy as np
+
+    same = dtype.kind == other.kind or (dtype.kind in _NUMBERS and other.kind in _NUMBERS)
+    return same and np.can_cast(dtype, other, "safe")
 
 
 def content_bytes(chunk: Array, text: str) -> memoryview:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from zarr.abc.store import Store as ZarrStore
 
+from ..errors import DigestMismatch, NotFound
 from . import grid
 from .arrays import Opened, StoredArray, uri_of
 from .aside import aside
@@ -72,7 +73,10 @@ class ReadStore(ZarrStore):
         prototype: BufferPrototype | None = None,
         byte_range: ByteRequest | None = None,
     ) -> Buffer | None:
-        """What is under a key, checked; None when the array or group has no such key."""
+        """What is under a key, checked; None when the array or group has no such key.
+
+        NotFound for a chunk that an array does not have: None would be read as the fill value.
+        """
         from zarr.core.buffer import default_buffer_prototype
 
         make = (prototype or default_buffer_prototype()).buffer
@@ -81,8 +85,9 @@ class ReadStore(ZarrStore):
             return make.from_bytes(self._metadata[key][start:end])
         found = self._chunk_of(key)
         if found is None:
+            self._refuse_chunk(key)
             return None
-        data = await aside(_content_of, *found)
+        data = await aside(self._content_of, *found)
         start, end = bounds(data.nbytes, byte_range)
         import numpy as np
 
@@ -145,17 +150,45 @@ class ReadStore(ZarrStore):
 
     def _chunk_of(self, key: str) -> tuple[StoredArray, grid.Index] | None:
         """Which chunk of which array is under a key, if that is one."""
-        path, c, rest = f"/{key}".rpartition("/c/")
-        if not c:
-            path, c, rest = f"/{key}".rpartition("/c")
-            if not c or rest:  # an array without axes has its chunk at `c`
-                return None
-        path = path.lstrip("/")
-        if path not in self.opened.manifest.tables:
+        for path, rest in self._divided(key):
+            array = self.opened.array(path)
+            index = grid.index_in(rest, array.content.along)
+            if index is not None:
+                return array, index
+        return None
+
+    def _divided(self, key: str) -> Iterator[tuple[str, str]]:
+        """The paths of arrays that a key may be below, and the rest of it, which begins with `c`."""
+        parts = key.split("/")
+        for place, part in enumerate(parts):
+            path = "/".join(parts[:place])  # which may have a part `c`, too
+            if part == "c" and path in self.opened.manifest.tables:
+                yield path, "/".join(parts[place:])
+
+    def _refuse_chunk(self, key: str) -> None:
+        for path, rest in self._divided(key):
+            if all(place.isdecimal() for place in rest.split("/")[1:]):
+                raise NotFound(f"{key!r} is no chunk of the array {path!r} of {self}")
+
+    def _content_of(self, array: StoredArray, index: grid.Index) -> memoryview:
+        try:
+            return _content_of(array, index)
+        except (NotFound, DigestMismatch):
+            again = self._stored_instead_of(array.opened)
+            if again is None:
+                raise
+            return _content_of(again.array(array.path), index)
+
+    def _stored_instead_of(self, opened: Opened) -> Opened | None:
+        """What another process has stored in the place of what was opened, if it has."""
+        try:
+            again = self._reopen(self.place)
+        except (NotFound, DigestMismatch):
+            return None  # the error of the chunk says more
+        if again.manifest.tables == opened.manifest.tables:
             return None
-        array = self.opened.array(path)
-        index = grid.index_in(f"c/{rest}" if rest else "c", array.content.along)
-        return None if index is None else (array, index)
+        self.opened = again
+        return again
 
 
 def open_lazily(reopen: Reopen, place: Any) -> Any:
@@ -168,3 +201,10 @@ def open_lazily(reopen: Reopen, place: Any) -> Any:
 def _content_of(array: StoredArray, index: grid.Index) -> memoryview:
     whole = array.whole_chunk(index)
     return content_bytes(whole, array.content.dtype)
+
+
+def usual_order() -> str:
+    """The order of memory, "C" or "F", in which zarr hands out arrays, as it is configured."""
+    import zarr
+
+    return str(zarr.config.get("array.order", "C"))
