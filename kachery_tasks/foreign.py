@@ -37,6 +37,7 @@ class Foreign(Job):
         self.remote: Any = None
         self.inputs: list[Job] = []
         self.future: Future[Outcome] | None = None
+        self._cancelled = None
         self.attempt = 0
         self.request = ""
         self.runner = _RUNNER

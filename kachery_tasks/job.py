@@ -77,6 +77,7 @@ class Job:
         self.arguments = arguments
         self.inputs: list[Job] = []  # the jobs among the arguments, each once
         self.future: Future[Outcome] | None = None
+        self._cancelled: Future[Outcome] | None = None
         self.attempt = 0  # counts how often the result was lost
         self.request = ""  # tells this run from others that have the same key
         self.state_of: Callable[[str], str] | None = None  # tells the state of an action's job id
@@ -269,7 +270,15 @@ class Job:
 
     def cancel(self) -> bool:
         """Keep the job from starting; False if it runs or is done already."""
-        return False if self.future is None else self.future.cancel()
+        if self.future is None or not self.future.cancel():
+            return False
+        self._cancelled = self.future
+        return True
+
+    @property
+    def is_cancelled_here(self) -> bool:
+        """Whether `cancel` of this very job has ended its run, and not that of an equal one."""
+        return self._cancelled is not None and self._cancelled is self.future
 
     def add_done_callback(self, function: Callable[[Job], object]) -> None:
         """Call `function(job)` when the job is done; starts the job if nobody has."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, InvalidStateError, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol, TypeVar
@@ -238,8 +238,9 @@ class Session:
             try:
                 outcome = job.started().result(left)
                 used = use(outcome)
-            except Unusable:
-                if attempt == _ATTEMPTS:
+            except (Unusable, CancelledError) as error:
+                # What shares its run with an equal job is not cancelled with that.
+                if attempt == _ATTEMPTS or (isinstance(error, CancelledError) and _is_over(job)):
                     raise
                 attempt += 1
                 _start_over(job)
@@ -291,6 +292,11 @@ def session() -> Session:
 
 def _has_future(job: Job) -> bool:
     return job.future is not None
+
+
+def _is_over(job: Job) -> bool:
+    """Whether a cancelled job, or something that it needs, was cancelled by whoever has it."""
+    return any(one.is_cancelled_here for one in inputs_first([job]))
 
 
 def _start_over(job: Job) -> None:

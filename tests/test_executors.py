@@ -347,6 +347,18 @@ def test_cancel_before_the_start(executor, tmp_path):
     assert sorted(map(int, ran.read_text().split())) == [*range(11), 12]
 
 
+def test_who_shares_a_run_is_not_cancelled_with_another(executor, tmp_path):
+    gate = tmp_path / "gate"
+    blocking = [gated.submit(i, str(gate)) for i in range(12)]
+    mine, yours = gated.submit(99, str(gate)), gated.submit(99, str(gate))
+    assert mine.future is yours.future and mine.cancel()
+    gate.touch()
+    assert yours.result() == 99 and kachery.gather([yours]) == [99]
+    with pytest.raises(CancelledError):
+        mine.result()
+    assert kachery.gather(blocking) == list(range(12))
+
+
 def _wait_until_cancelled(key, later):
     """Until the scheduler, which knows what was submitted later, has forgotten it, and so the workers."""
     from distributed import Client
