@@ -9,7 +9,7 @@ from kachery_store.errors import Unsupported
 
 from .binding import Arguments
 from .code import Fingerprint
-from .decorators import Task, decorator, names_of
+from .decorators import Task, decorated
 from .definition import ACTION, Definition
 from .errors import NotReproducible
 from .job import Job
@@ -153,17 +153,17 @@ def action(
 
     Raises TypeError for what is not a function, ValueError for an unknown parameter.
     """
-    decorate = decorator(
+    return decorated(  # type: ignore[no-any-return]
         Action,
+        function,
         kind=ACTION,
         name=name,
         version=version,
-        ignore=names_of(ignore),
-        depends=names_of(depends),
-        opaque=names_of(opaque),
-        secret=names_of(secret),
+        ignore=ignore,
+        depends=depends,
+        opaque=opaque,
+        secret=secret,
         policy=checked(
             once=once, retry_unknown=retry_unknown, priority=priority, resources=resources
         ),
     )
-    return decorate if function is None else decorate(function)

@@ -248,16 +248,17 @@ def task(
 
     Raises TypeError for what is not a function, ValueError for an unknown parameter.
     """
-    decorate = decorator(
+    return decorated(  # type: ignore[no-any-return]
         Task,
+        function,
         kind=TASK,
         name=name,
         version=version,
-        ignore=names_of(ignore),
-        depends=names_of(depends),
-        opaque=names_of(opaque),
-        secret=names_of(secret),
-        allow=names_of(allow),
+        ignore=ignore,
+        depends=depends,
+        opaque=opaque,
+        secret=secret,
+        allow=allow,
         policy=checked(
             retries=retries,
             timeout=timeout,
@@ -266,13 +267,12 @@ def task(
             cache_errors=cache_errors,
         ),
     )
-    return decorate if function is None else decorate(function)
 
 
-def decorator(made: type[Task[..., Any]], **options: Any) -> Callable[[Any], Any]:
-    """What makes a Task, or a subclass, of a function, class method or static method.
+def decorated(made: type[Task[..., Any]], function: Any, **options: Any) -> Any:
+    """A Task, or a subclass, of a function, class method or static method; without one, what makes it.
 
-    The options are those of Definition.
+    The options are those of Definition, of which those that are names may be one name.
     """
 
     def decorate(function: Any) -> Any:
@@ -284,12 +284,13 @@ def decorator(made: type[Task[..., Any]], **options: Any) -> Callable[[Any], Any
         check_function(function)
         return made(Definition(function, **options), of_class=of_class)
 
-    return decorate
+    for name in _NAMES & options.keys():
+        names = options[name]
+        options[name] = (names,) if isinstance(names, str) else tuple(names)
+    return decorate if function is None else decorate(function)
 
 
-def names_of(names: str | tuple[str, ...]) -> tuple[str, ...]:
-    """Names that were given as one or as several."""
-    return (names,) if isinstance(names, str) else tuple(names)
+_NAMES = frozenset(("ignore", "depends", "opaque", "secret", "allow"))
 
 
 def check_function(function: Any) -> None:

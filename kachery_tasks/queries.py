@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar, overload
 
 from .answers import answers
 from .cache import load
-from .decorators import Task, decorator, names_of
+from .decorators import Task, decorated
 from .definition import QUERY
 from .errors import NotReproducible
 from .policy import checked
@@ -92,15 +92,16 @@ def query(
 
     Raises TypeError for what is not a function, ValueError for an unknown parameter, BadAmount.
     """
-    decorate = decorator(
+    return decorated(  # type: ignore[no-any-return]
         Query,
+        function,
         kind=QUERY,
         name=name,
         version=version,
-        ignore=names_of(ignore),
-        depends=names_of(depends),
-        opaque=names_of(opaque),
-        secret=names_of(secret),
+        ignore=ignore,
+        depends=depends,
+        opaque=opaque,
+        secret=secret,
         policy=checked(
             max_age=max_age,
             fallback=fallback,
@@ -110,4 +111,3 @@ def query(
             resources=resources,
         ),
     )
-    return decorate if function is None else decorate(function)
