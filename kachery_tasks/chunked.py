@@ -28,8 +28,9 @@ def store_zarr(
     DataTree, which become groups. chunks: their shape, or one length for all axes; by default those
     that it has. codecs: of zarr, as [zarr.codecs.BloscCodec()]; None for none; by default zstd; they do
     not count for the URI. Chunks of Dask are stored by the workers that compute them. Raises
-    Unsupported for what cannot be kept so, TypeError for chunks of Dask of another dtype than the
-    array says, NotFound for what was opened and is lost since, StoreUnavailable.
+    Unsupported for what cannot be kept so, TypeError for what is none of these, and for chunks of
+    Dask of another dtype than the array says, NotFound for what was opened and is lost since,
+    StoreUnavailable.
     """
     if label is not None:
         check_label(label)

@@ -581,3 +581,9 @@ def test_pushed_and_pulled(tmp_path):
         assert kachery.open_zarr(uri)[2_000] == 2_000
         assert filled(4.0)[1, 1].compute() == 5.0
         assert len([1 for job in [filled.job(4.0)] if job.cached]) == 1
+
+
+@pytest.mark.parametrize("value", [[1, 2], "text", None, {"a": 1}])
+def test_what_is_no_array_is_refused_by_type(value):
+    with pytest.raises(TypeError, match=f"not builtins.{type(value).__name__}"):
+        kachery.store_zarr(value)

@@ -130,12 +130,20 @@ def _mark_missing(attributes: dict[str, Any], array: Any, names: Any) -> None:
 def import_zarr(
     store: Store, source: Any, *, chunks: Any = None, codecs: Any = AUTO, named: bool = True
 ) -> str:
-    """Store an array or a group of zarr; returns the address. Unsupported for what it cannot be."""
+    """Store an array or a group of zarr; returns the address.
+
+    Unsupported for what it cannot be, TypeError for what is neither.
+    """
     import zarr
 
     if isinstance(source, zarr.Array):
         write = partial(write_array, store, source)
         return store_array(store, zarr_form(source, chunks), codecs, write, named=named)
+    if not isinstance(source, zarr.Group):
+        raise TypeError(
+            f"arrays of NumPy, Dask and zarr, groups of zarr and what xarray has are stored in chunks,"
+            f" not {type(source).__module__}.{type(source).__qualname__}: make it an array first"
+        )
     if chunks is not None:
         raise Unsupported("chunks= is for one array; a group keeps the chunks of its arrays")
     nodes: dict[str, ArrayContent | str] = {"": canonical(dict(source.attrs))}
