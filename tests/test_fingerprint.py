@@ -643,3 +643,37 @@ def test_functions_as_arguments(project):
 
     with pytest.warns(kachery.NotStoredWarning, match="not results"):
         assert returned(1)["f"](2) == 3
+
+
+PARSING_IN_THREADS = """
+import ast, gc, sys, textwrap, threading
+from kachery_tasks.code.parsing import parsed
+
+text = open(textwrap.__file__).read()
+gc.callbacks.append(lambda *_: [None for _ in range(300)])  # as distributed has one
+gc.set_threshold(50)
+sys.setswitchinterval(1e-6)
+
+def others():
+    for _ in range(60):
+        try:
+            ast.parse(text)
+        except SystemError:
+            pass
+
+def ours():
+    for _ in range(60):
+        parsed(text)
+
+threads = [threading.Thread(target=t) for t in (others, ours) * 4]
+failed = []
+threading.excepthook = failed.append
+[t.start() for t in threads]
+[t.join() for t in threads]
+assert not failed, failed[0].exc_value
+"""
+
+
+def test_threads_parse_at_the_same_time():
+    """Python 3.11 fails now and then when a collection of garbage lets another thread parse."""
+    run_python(PARSING_IN_THREADS)

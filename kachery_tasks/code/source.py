@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from types import CodeType
 from typing import Any
 
+from .parsing import parsed
 from .syntax import Function
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
@@ -32,7 +33,7 @@ class _File:
     def __init__(self, text: str, filename: str) -> None:
         self._text = text
         self._filename = filename
-        tree = ast.parse(text, filename)
+        tree = parsed(text, filename)
         self._nodes = _by_line(tree)
         self._codes = _compiled(tree, filename)
         self._apart: dict[str, list[CodeType]] = {}
@@ -71,7 +72,7 @@ def _by_line(tree: ast.Module) -> dict[tuple[str, int], list[Function]]:
 
 def _with_lambdas_apart(text: str) -> ast.Module:
     """The tree, with the second lambda of each line far below its line, and so on."""
-    tree = ast.parse(text)
+    tree = parsed(text)
     for (_, line), nodes in _by_line(tree).items():
         if len(nodes) > 1:
             for number, node in enumerate(nodes):  # an inner one comes after those around it

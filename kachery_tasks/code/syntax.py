@@ -12,6 +12,8 @@ import ast
 from collections.abc import Collection
 from typing import Any
 
+from .parsing import parsed
+
 Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -130,7 +132,7 @@ def _pieces(values: list[ast.expr]) -> list[ast.expr]:
 def without_defaults(source: str, names: Collection[str]) -> str:
     """The text of a function without the defaults of some of its parameters."""
     try:
-        function = ast.parse(source).body[0]
+        function = parsed(source).body[0]
     except SyntaxError:  # a lambda in the middle of something
         return "(its source has a secret default)"
     if not isinstance(function, _FUNCTIONS):
