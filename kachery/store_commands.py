@@ -24,6 +24,7 @@ from kachery_tasks import keeping, zone_keeping
 from kachery_tasks.holdings import check_entry
 from kachery_tasks.settings import current
 
+from .bundle_commands import verify_file
 from .info_command import info, when
 from .running import SETTINGS
 from .zone_keeping_commands import collect
@@ -145,13 +146,20 @@ def pins(zone: str | None) -> None:
 )
 @click.option("--threads", type=click.IntRange(min=1), help="How many; by default one per CPU.")
 @click.option("--zone", help="In this zone, not here.")
-def verify(afresh: bool, threads: int | None, zone: str | None) -> None:
+@click.argument("bundle", required=False)
+def verify(afresh: bool, threads: int | None, zone: str | None, bundle: str | None) -> None:
     """Check everything that is stored against its digest; damage goes to quarantine.
 
-    In a zone also whether all parts of large files are there.
+    In a zone also whether all parts of large files are there. With BUNDLE, a file of `kachery bundle`,
+    check that instead: what is in it, how it hangs together, and who has signed it.
 
     A run that was interrupted goes on where it was. The exit code is 1 when something is damaged.
     """
+    if bundle is not None:
+        if afresh or threads or zone is not None:
+            raise click.UsageError("a bundle is checked without options")
+        verify_file(bundle)
+        return
     run: Verification | ZoneVerification
     if zone is None:
         run = keeping.verification(afresh=afresh)

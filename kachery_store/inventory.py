@@ -25,7 +25,8 @@ class Held(NamedTuple):
     job took. `codes`: the fingerprints that it names. `address`: of the result, `arguments`: of the
     arguments, in hex. `complete` is False when an encoding that names blobs is lost itself. `arrays`:
     addresses of the chunked arrays in the result, whose chunks are among `blobs`. Of the manifest of
-    such an array: what that holds, and whether it is `named` by a user.
+    such an array: what that holds, and whether it is `named` by a user. `about`: those of the files that
+    only tell more about the job, and are nobody's.
     """
 
     task: str
@@ -38,6 +39,7 @@ class Held(NamedTuple):
     complete: bool = True
     arrays: Sequence[str] = ()
     named: bool = False
+    about: Sequence[Digest] = ()
 
 
 # job id, bytes of its record -> what it holds; raises DigestMismatch, StoreTooNew

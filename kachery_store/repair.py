@@ -60,7 +60,7 @@ class _Repair:
         self._fetch = fetch
         self._fetched: list[str] = []
         self._forgotten: list[str] = []
-        self._of_jobs: set[str] = set()  # names of the blobs that are parts of results
+        self._of_jobs: set[str] = set()  # names of the blobs of results, or that tell about jobs
 
     def run(self, discard: bool) -> Repaired:
         found = take_inventory(self._backend, self._held_by)
@@ -86,6 +86,7 @@ class _Repair:
     def _mend(self, entry: Entry, held: Held, found: Inventory) -> None:
         """Get back what a record has lost, or forget the record."""
         self._of_jobs |= entry.blobs
+        self._of_jobs.update(digest.path for digest in held.about)
         missing = {
             digest
             for digest, size in held.blobs
@@ -108,6 +109,7 @@ class _Repair:
                 held = self._held_by(job_id, self._backend.read(one.place))
             if held is not None:
                 self._of_jobs.update(digest.path for digest, _ in held.blobs)
+                self._of_jobs.update(digest.path for digest in held.about)
             if self._backend.status(one.name) is None:  # nobody has computed it again
                 self._forgotten.append(_description(job_id, held))
 

@@ -25,7 +25,7 @@ _CHUNK = 256  # objects in memory at a time
 _FOLDERS = (*HEX_LENGTH, "manifests", "jobs", "differing", "arrays", "code", "leases", "tmp")
 _REFS = ("jobs", "differing", "arrays", "manifests")  # what names other things
 
-_HOLDS, _NAMES = 0, 1
+_HOLDS, _NAMES, _TELLS = 0, 1, 2
 
 _TABLES = """
 PRAGMA journal_mode = OFF;
@@ -63,9 +63,10 @@ class Survey:
     """What was found in a zone.
 
     `db` has the tables above: `edge` says that a record holds (kind 0) or names (1) a blob or a
-    description, and that a blob consists of a manifest and parts; a blob in parts has the name that it
-    would have whole. `damaged` are names of records and manifests that cannot be read, `too_new` the
-    number of those that only a later kachery can. `beat` is called often.
+    description, or names one that only tells about its job (2), and that a blob consists of a manifest
+    and parts; a blob in parts has the name that it would have whole. `damaged` are names of records and
+    manifests that cannot be read, `too_new` the number of those that only a later kachery can. `beat` is
+    called often.
     """
 
     def __init__(
@@ -182,6 +183,7 @@ class Survey:
         self.db.executemany("INSERT OR IGNORE INTO argument VALUES (?, ?)", arguments)
         holds = [] if name.startswith("differing/") else [digest.path for digest, _ in held.blobs]
         self._note_edges(name, holds, _HOLDS)
+        self._note_edges(name, (digest.path for digest in held.about), _TELLS)
         self._note_edges(name, (digest.path for digest in held.files), _NAMES)
         self._note_edges(name, (f"code/{code[:2]}/{code}" for code in held.codes), _NAMES)
 

@@ -174,7 +174,8 @@ _STAYING = "SELECT name FROM object WHERE folder = '{}' AND name NOT IN (SELECT 
 _OF_GOING = """
 CREATE TABLE of_going (name TEXT PRIMARY KEY) WITHOUT ROWID;
 INSERT OR IGNORE INTO of_going
-    SELECT edge.name FROM going CROSS JOIN edge ON edge.owner = going.name WHERE kind = 0;
+    SELECT edge.name FROM going CROSS JOIN edge ON edge.owner = going.name
+    WHERE kind IN (0, 2);
 """
 _PARTS_OF_GOING = """
 INSERT OR IGNORE INTO of_going SELECT parts.name FROM going

@@ -12,6 +12,7 @@ from contextlib import suppress
 
 from .backend import Backend
 from .blobs import Blobs
+from .border import Border
 from .collecting import GRACE, OnlyCollection
 from .digest import Digest
 from .errors import ConfigError, DigestMismatch, NotFound, StoreTooNew
@@ -32,10 +33,13 @@ def repair_zone(
     local: LocalBackend,
     held_by: HeldBy,
     check_entry: CheckEntry,
+    border: Border,
     *,
     discard: bool = False,
 ) -> Repaired:
     """Send what a zone has lost again, or forget it; as `repair`, where `fetched` is what was sent.
+
+    `border` says what records are in the zone.
 
     Damaged bytes of files that are lost stay in the zone's quarantine, unless `discard` is given. Raises
     Busy while garbage is collected there, ConfigError for a zone that is only read, StoreTooNew,
@@ -47,7 +51,7 @@ def repair_zone(
     with OnlyCollection(zone.backend, GRACE) as sole:
         survey = Survey(zone.backend, held_by, sole.beat)
         try:
-            return _ZoneRepair(zone, local, survey, held_by, check_entry).run(discard)
+            return _ZoneRepair(zone, local, survey, held_by, check_entry, border).run(discard)
         finally:
             survey.close()
 
@@ -60,6 +64,7 @@ class _ZoneRepair:
         survey: Survey,
         held_by: HeldBy,
         check_entry: CheckEntry,
+        border: Border,
     ) -> None:
         self._backend = zone.backend
         self._local = local
@@ -67,6 +72,7 @@ class _ZoneRepair:
         self._survey = survey
         self._held_by = held_by
         self._check_entry = check_entry
+        self._border = border
         self._sent: dict[str, None] = {}
         self._forgotten: dict[str, None] = {}
         self._gone: set[str] = set()  # blobs that are neither in the zone nor here
@@ -80,6 +86,7 @@ class _ZoneRepair:
         self._send_blobs(aside)
         self._forget_records()
         of_jobs = self._of_set_aside(aside)
+        of_jobs.update(self._survey.all("SELECT name FROM edge WHERE kind = 2"))
         lost = {one for one in self._gone if not self._holders(one) and one not in of_jobs}
         aside = dict(_quarantined(self._backend))
         salvage = {place for place, name in aside.items() if whole_of(name) in lost and not discard}
@@ -99,7 +106,8 @@ class _ZoneRepair:
                 continue
             data = self._intact_here(name)
             if data is not None:
-                put(self._backend, name, data)
+                folder, own = name.partition("/")[0], name.rpartition("/")[2]
+                put(self._backend, name, self._border.outgoing(folder, own, data))
                 self._sent[_uri(name)] = None
                 self._note_record(name, data)
             elif name.startswith("jobs/"):
@@ -216,6 +224,7 @@ class _ZoneRepair:
             with suppress(NotFound, DigestMismatch, StoreTooNew):
                 held = self._held_by(name.rpartition("/")[2], self._backend.read(place))
                 found.update(digest.path for digest, _ in held.blobs)
+                found.update(digest.path for digest in held.about)
         return found
 
 

@@ -36,20 +36,22 @@ def holdings(store: Store) -> HeldBy:
 
     Also for the address of a chunked array and the bytes of its manifest.
     """
-    return _holdings(
-        lambda address: _stored_encoding(store, address),
+    return holdings_by(
+        lambda address: stored_encoding(store, address),
         lambda address: _read(store.backend, address),
     )
 
 
 def zone_holdings(zone: Backend) -> HeldBy:
     """The same for a zone; StoreUnavailable when that cannot be read."""
-    return _holdings(
+    return holdings_by(
         lambda address: _encoding_in_zone(zone, address), lambda address: _read(zone, address)
     )
 
 
-def _holdings(encoding_of: EncodingOf, manifest_of: ManifestOf) -> HeldBy:
+def holdings_by(encoding_of: EncodingOf, manifest_of: ManifestOf) -> HeldBy:
+    """The same for anything that has encodings and manifests."""
+
     def held_by(job_id: str, data: bytes) -> Held:
         if is_manifest(data):
             return _held_by_array(encoding_of, Manifest.from_bytes(data, job_id))
@@ -128,16 +130,19 @@ def _held(encoding_of: EncodingOf, record: Record) -> tuple[Held, bytes | None]:
     except CannotDecode:
         encoding = None
     blobs += ((_blake3(digest), size) for digest, size in named)
+    # Where the job ran: the result is none the worse for it when that is lost.
+    about = [_blake3(record.environment)] if record.environment else []
     summaries = " ".join(summary for *_, summary in record.arguments).encode(errors="replace")
     held = Held(
         task=record.task,
         blobs=blobs,
-        files=_files_named_in([encoding or b"", summaries]),
+        files=[*files_named_in([encoding or b"", summaries]), *about],
         seconds=record.seconds,
         codes=[record.fingerprint, *(code for _, code in record.codes)],
         address=address.hex,
         arguments=[argument.hex() for _, argument, _ in record.arguments],
         complete=encoding is not None,
+        about=about,
     )
     return held, encoding
 
@@ -146,7 +151,7 @@ def _blake3(digest: bytes) -> Digest:
     return Digest("blake3", digest.hex())
 
 
-def _stored_encoding(store: Store, address: Digest) -> bytes | None:
+def stored_encoding(store: Store, address: Digest) -> bytes | None:
     """The encoding that is a blob of its own, checked; None when it is lost or damaged."""
     try:
         data, _ = read_quietly(store.backend.path(address.path))
@@ -164,7 +169,7 @@ def _encoding_in_zone(zone: Backend, address: Digest) -> bytes | None:
         return None
 
 
-def _files_named_in(texts: Iterable[bytes]) -> list[Digest]:
+def files_named_in(texts: Iterable[bytes]) -> list[Digest]:
     """The stored files whose URIs are in some bytes: tasks that store files return those."""
     found: dict[Digest, None] = {}
     for text in texts:

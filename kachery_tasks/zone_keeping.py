@@ -21,6 +21,7 @@ from kachery_store.zone_verify import ZoneVerification
 
 from .holdings import check_entry, zone_holdings
 from .settings import current
+from .trust import Trust
 
 
 def gc(
@@ -51,7 +52,8 @@ def repair(name: str, *, discard: bool = False) -> Repaired:
     """Send again what a zone has lost, or forget it."""
     zone = opened(name)
     local = current().store.backend
-    return repair_zone(zone, local, zone_holdings(zone.backend), check_entry, discard=discard)
+    held_by = zone_holdings(zone.backend)
+    return repair_zone(zone, local, held_by, check_entry, Trust(name), discard=discard)
 
 
 def pin(name: str, uri: str, reason: str = "") -> str:

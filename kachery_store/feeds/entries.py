@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from ..digest import Digest, hash_buffer, make_digest
 from ..errors import BadMessage, BadURI, FeedDamaged, StoreTooNew
+from ..published_json import read_json
 from .names import Place
 
 FORMAT = "kachery feed 1"
@@ -121,7 +122,7 @@ def parse_message(text: bytes, place: Place, index: int) -> dict[str, Any]:
 
 def _parsed(data: bytes, place: Place, index: int) -> dict[str, Any]:
     try:
-        found = json.loads(data)
+        found = read_json(data)
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
