@@ -15,6 +15,7 @@ from conftest import count, note_call, run_python, write
 import kachery
 from kachery_store.zarr.content import ArrayContent
 from kachery_tasks import dask_arrays
+from kachery_tasks.chunk_journal import Journal
 from kachery_tasks.dask_arrays import StoredChunks
 
 zarr = pytest.importorskip("zarr")
@@ -145,9 +146,10 @@ def test_a_lost_chunk_of_a_result_is_named(calls):
     blob, _ = dask_arrays.opened(place).array().blob((1, 0))
     os.unlink(dask_arrays.store_of(place).backend.path(blob.path))
     again = doubled(100, calls.path)["rows"]
-    with pytest.raises(kachery.NotFound, match=r"chunk c/1/0 .*refresh"):
+    with pytest.raises(kachery.NotFound, match=r"chunk c/1/0 .*called again computes it"):
         again.compute(scheduler="synchronous")
-    doubled.refresh(100, calls.path)
+    with pytest.warns(kachery.DamagedWarning, match="lost its result"):
+        doubled(100, calls.path)
     assert np.array_equal(doubled(100, calls.path)["rows"].compute(), ROWS[:100] * 2)
 
 
@@ -197,7 +199,7 @@ def test_a_note_is_only_a_hint():
 
     store = current().store
     form = ArrayContent("<f8", (4,), (2,), bytes(8), None, "{}", b"")
-    journal = dask_arrays.Journal(place_in(store), "ab" * 32, form, "[]")
+    journal = Journal(place_in(store), "ab" * 32, form, "[]")
     writer = dask_arrays.Writer(place_in(store), form, '[{"name":"bytes"}]', None)
     written = writer(np.ones(2), (0,)).item()
     journal.note((0,), written)

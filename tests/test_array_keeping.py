@@ -1,0 +1,202 @@
+"""Arrays in chunks that last: lost and damaged chunks of results, collection, sessions, repair."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import note_call, run_python
+
+import kachery
+from kachery_tasks import chunk_places
+from kachery_tasks.chunk_values import known_of
+from kachery_tasks.settings import current
+
+pytest.importorskip("zarr")
+da = pytest.importorskip("dask.array")
+import dask  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def in_this_thread():
+    with dask.config.set(scheduler="synchronous"):
+        yield
+
+
+def noted(block, path=None):
+    if block.size:  # Dask looks at the type of what it makes of nothing
+        note_call(path)
+    return block + 1
+
+
+@kachery.task(ignore=("path",), version="1")
+def made(path, count=5):
+    return da.arange(count * 10, chunks=10).map_blocks(noted, path=path, dtype=int)
+
+
+def chunk_file(array, *index):
+    opened, _, path = known_of(array)
+    return Path(opened.store.backend.path(opened.array(path).blob(index)[0].path))
+
+
+def flip(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.chmod(0o644)
+    path.write_bytes(data)
+
+
+def as_in_a_new_process():
+    chunk_places.forget_opened()
+
+
+# Results that have lost a chunk
+
+
+def test_a_hit_computes_the_chunk_that_is_lost(calls):
+    chunk_file(made(calls.path), 3).unlink()
+    as_in_a_new_process()
+    assert calls.count == 5
+    with pytest.warns(kachery.DamagedWarning, match="lost its result"):
+        again = made(calls.path)
+    assert calls.count == 6
+    assert np.array_equal(again.compute(), np.arange(50) + 1)
+    assert np.array_equal(made(calls.path).compute(), np.arange(50) + 1) and calls.count == 6
+
+
+@pytest.mark.filterwarnings("ignore::kachery.DamagedWarning")
+@pytest.mark.parametrize("how", ["damaged", "lost"])
+def test_what_was_met_damaged_is_computed_by_the_next_call(calls, how):
+    """Also by this process, which has seen the array whole, and whoever it was that met it."""
+    array = made(calls.path)
+    file = chunk_file(array, 2)
+    flip(file) if how == "damaged" else file.unlink()
+    code = (
+        "import kachery, sys; kachery.open_dask(sys.argv[1])[20].compute(scheduler='synchronous')"
+    )
+    done = run_python(code, f"blake3://{known_of(array)[0].address}", check=False)
+    assert "chunk c/2 of blake3://" in done.stderr and "called again" in done.stderr
+    assert np.array_equal(made(calls.path).compute(), np.arange(50) + 1)
+    assert calls.count == 6
+    assert not [one for one in Path(current().root, "lost").rglob("*") if one.is_file()]
+
+
+@pytest.mark.filterwarnings("ignore::kachery.DamagedWarning")
+def test_two_damaged_chunks_are_met_one_by_one(calls):
+    array = made(calls.path)
+    files = [chunk_file(array, 1), chunk_file(array, 4)]
+    for file in files:
+        flip(file)
+    for index in (10, 40):
+        with pytest.raises(kachery.DigestMismatch, match=f"chunk c/{index // 10} "):
+            array[index].compute()
+    assert np.array_equal(made(calls.path).compute(), np.arange(50) + 1) and calls.count == 7
+
+
+@pytest.mark.filterwarnings("ignore::kachery.DamagedWarning")
+def test_what_is_left_is_checked_before_it_is_counted_on(calls):
+    array = made(calls.path)
+    chunk_file(array, 0).unlink()
+    flip(chunk_file(array, 3))
+    as_in_a_new_process()
+    assert np.array_equal(made(calls.path).compute(), np.arange(50) + 1) and calls.count == 7
+
+
+def test_who_forgets_a_job_has_all_of_it_computed_again(calls):
+    job = made.job(calls.path)
+    job.result()
+    job.forget()
+    assert made(calls.path)[7].compute() == 8 and calls.count == 10
+    made.refresh(calls.path)
+    assert calls.count == 15
+
+
+@pytest.mark.filterwarnings("ignore::kachery.DamagedWarning")
+def test_a_manifest_of_a_result_that_lies(calls):
+    """Its blobs are intact, and not those of the content."""
+    from kachery_store.zarr.manifest import Manifest
+
+    array = made(calls.path)
+    address, refs = known_of(array)[0].address, current().store.arrays
+    manifest = Manifest.from_bytes(refs.read(address), address)
+    table = manifest.tables[""]
+    swapped = table.entries[40:80] + table.entries[:40] + table.entries[80:]
+    lie = manifest._replace(tables={"": table._replace(entries=swapped)})
+    refs.replace(address, lie.to_bytes())
+    as_in_a_new_process()
+    with pytest.raises(kachery.DigestMismatch, match="chunk c/0 "):
+        made(calls.path)[0].compute()
+    assert np.array_equal(made(calls.path).compute(), np.arange(50) + 1)
+
+
+@kachery.task(version="1")
+def several(path):
+    import xarray as xr
+
+    lazy = da.arange(50, chunks=10).map_blocks(noted, path=path, dtype=int)
+    return {"both": [lazy, lazy + 1], "data": xr.Dataset({"a": ("x", lazy * 2)})}
+
+
+@pytest.mark.filterwarnings("ignore::kachery.DamagedWarning")
+def test_arrays_anywhere_in_a_result(calls):
+    pytest.importorskip("xarray")
+    chunk_file(several(calls.path)["data"]["a"].data, 4).unlink()
+    as_in_a_new_process()
+    before = calls.count
+    again = several(calls.path)
+    assert np.array_equal(again["data"]["a"].values, (np.arange(50) + 1) * 2)
+    assert calls.count == before + 1  # once, though three arrays are made of it
+
+
+@kachery.task(version="1")
+def total(array):
+    return int(array.sum().compute())
+
+
+@pytest.mark.filterwarnings("ignore::kachery.DamagedWarning")
+def test_a_lost_input_is_computed_on_the_way(calls):
+    first = made.job(calls.path)
+    chunk_file(first.result(), 1).unlink()
+    as_in_a_new_process()
+    assert total.job(made.job(calls.path)).result() == sum(range(1, 51))
+
+
+# With a zone
+
+
+@pytest.fixture
+def lab(tmp_path):
+    """Two machines with one folder as their zone."""
+    for machine in ("here", "there"):
+        (tmp_path / machine).mkdir()
+        (tmp_path / machine / "kachery.toml").write_text(f'[zones.lab]\nurl = "{tmp_path}/zone"\n')
+
+    def using(machine):
+        return kachery.using(dir=tmp_path / machine, zone="lab")
+
+    return using
+
+
+@pytest.mark.filterwarnings("ignore::kachery.DamagedWarning")
+def test_a_chunk_that_the_zone_has_lost_is_computed_after_it_was_met(lab, tmp_path, calls):
+    with lab("here"):
+        name = chunk_file(made(calls.path), 3).relative_to(tmp_path / "here")
+    (tmp_path / "zone" / name).unlink()
+    with lab("there"):
+        array = made(calls.path)
+        assert calls.count == 5  # the zone is not asked for each chunk
+        assert array[0].compute() == 1
+        with pytest.raises(kachery.NotFound, match="chunk c/3 of"):
+            array.compute()
+    as_in_a_new_process()
+    with lab("there"):
+        assert np.array_equal(made(calls.path).compute(), np.arange(50) + 1)
+    assert calls.count == 10  # what it has not stored itself it does not know
+    assert (tmp_path / "zone" / name).exists()
+
+
+def test_a_chunk_that_is_lost_here_comes_from_the_zone(lab, calls):
+    with lab("here"):
+        chunk_file(made(calls.path), 3).unlink()
+        as_in_a_new_process()
+        assert np.array_equal(made(calls.path).compute(), np.arange(50) + 1)
+    assert calls.count == 5
