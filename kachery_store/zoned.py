@@ -58,6 +58,22 @@ class ZonedBlobs(Blobs):
         self._uplink.send(_item(digest), sending, durable=True)
         return digest, size
 
+    def keep(self, digest: Digest, size: int) -> bool:
+        """As of Blobs; the zone has it as well, or it waits for it. What only that has stays there."""
+        here = self._local.keep(digest, size)
+        if not here:
+            try:
+                if self.size(digest) != size:
+                    return False
+                if self._uplink.is_young(digest):
+                    return True
+                self.fetch(digest)  # so that it can be sent again
+            except (NotFound, DigestMismatch):
+                return False
+        sending = lambda: self._uplink.send_unless_there(digest)  # noqa: E731
+        self._uplink.send(_item(digest), sending, durable=False)
+        return here or self._local.keep(digest, size)
+
     def read(self, digest: Digest) -> bytes:
         """As of Blobs."""
         return self._here(digest, self._local.read)

@@ -13,7 +13,6 @@ from kachery_store import NotFound, Store
 from kachery_store.digest import Digest, blake3_bytes
 from kachery_store.errors import DigestMismatch, StoreUnavailable
 from kachery_store.refs import Refs
-from kachery_store.sweep import refresh
 from kachery_store.zarr import grid
 from kachery_store.zarr.arrays import StoredArray
 from kachery_store.zarr.chunks import WRITTEN
@@ -42,7 +41,7 @@ class Journal:
         self._refs.create(self._name(index), written + blake3_bytes(written))
 
     def find(self, index: grid.Index) -> bytes | None:
-        """What was noted of a chunk, if its blob is here; a collection leaves it alone from now on."""
+        """What was noted of a chunk, if its blob is there; a collection leaves it alone from now on."""
         try:
             found = self._refs.read(self._name(index))
         except NotFound:
@@ -51,7 +50,7 @@ class Journal:
         if blake3_bytes(written) != digest:
             return None
         blob, size = Digest("blake3", written[32:64].hex()), int.from_bytes(written[64:], "big")
-        return written if _is_counted_on(self._store, blob, size) else None
+        return written if self._store.blobs.keep(blob, size) else None
 
     def _name(self, index: grid.Index) -> str:
         return blake3_bytes(f"{self._about} {index}".encode()).hex()
@@ -124,20 +123,7 @@ def _left_of(array: StoredArray, index: grid.Index) -> bytes | None:
         array.whole_chunk(index)
     except (NotFound, DigestMismatch):
         return None
-    if not _is_counted_on(array.opened.store, blob, size):
+    if not array.opened.store.blobs.keep(blob, size):
         return None
     number = grid.number_of(index, array.content.along)
     return array.content.digest(number) + entry(bytes.fromhex(blob.hex), size)
-
-
-def _is_counted_on(store: Store, blob: Digest, size: int) -> bool:
-    """Whether a blob is here; the zone in force has it, too, and no collection takes it from now on."""
-    status = store.backend.stat(blob.path)
-    if status is None or status.st_size != size or not refresh(store.backend, blob.path):
-        return False
-    if store.uplink is not None:
-        try:
-            store.blobs.put(blob, store.blobs.map(blob), durable=False)
-        except (NotFound, DigestMismatch):
-            return False
-    return True

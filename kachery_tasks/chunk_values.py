@@ -15,10 +15,9 @@ from functools import partial
 from typing import Any
 
 from kachery_store import NotFound, Store
-from kachery_store.digest import Digest, blake3_bytes
+from kachery_store.digest import blake3_bytes
 from kachery_store.errors import KacheryError, OutOfReach, StoreUnavailable, Unsupported
 from kachery_store.refs import Refs
-from kachery_store.sweep import refresh
 from kachery_store.zarr.arrays import Opened, StoredArray, commit
 from kachery_store.zarr.chain import AUTO, codecs_json
 from kachery_store.zarr.content import ArrayContent, Content, GroupContent, canonical, encode
@@ -249,17 +248,9 @@ def _count_on(array: StoredArray, store: Store) -> None:
     seen = set()
     for index in grid.indices(array.content.shape, array.content.chunks):
         blob, size = array.blob(index)
-        if blob not in seen and not _is_there(store, blob, size):
+        if blob not in seen and not store.blobs.keep(blob, size):
             raise NotFound(f"{array.named(index)} is lost: {WAY_OUT}")
         seen.add(blob)
-
-
-def _is_there(store: Store, blob: Digest, size: int) -> bool:
-    status = store.backend.stat(blob.path)
-    if status is None and store.uplink is not None:
-        with suppress(NotFound):
-            return store.blobs.map(blob).nbytes == size
-    return status is not None and status.st_size == size and refresh(store.backend, blob.path)
 
 
 def _copy(array: StoredArray, store: Store) -> None:

@@ -1,5 +1,10 @@
 """Arrays in chunks that last: lost and damaged chunks of results, collection, sessions, repair."""
 
+import os
+import subprocess
+import sys
+import textwrap
+import time
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +12,13 @@ import pytest
 from conftest import note_call, run_python
 
 import kachery
+import kachery_store.gc
 from kachery_tasks import chunk_places
 from kachery_tasks.chunk_values import known_of
+from kachery_tasks.chunked import writing_session
 from kachery_tasks.settings import current
 
-pytest.importorskip("zarr")
+zarr = pytest.importorskip("zarr")
 da = pytest.importorskip("dask.array")
 import dask  # noqa: E402
 
@@ -200,3 +207,104 @@ def test_a_chunk_that_is_lost_here_comes_from_the_zone(lab, calls):
         as_in_a_new_process()
         assert np.array_equal(made(calls.path).compute(), np.arange(50) + 1)
     assert calls.count == 5
+
+
+# Sessions of writing, while garbage is collected
+
+
+def grow_older(folder, days):
+    """Make files look as if they had been written some days ago."""
+    then = time.time() - days * 86_400
+    for path in Path(current().root, folder).rglob("*"):
+        if path.is_file():
+            os.utime(path, (then, then))
+
+
+def session_of(rows=20):
+    """A session in which an array of two chunks, too large for their notes, was begun."""
+    session = writing_session()
+    array = zarr.create_array(session, shape=(2 * rows, 100), chunks=(rows, 100), dtype="f8")
+    array[:rows] = np.random.default_rng(1).random((rows, 100))
+    return session, array
+
+
+def test_a_session_keeps_what_was_written_in_it():
+    session, array = session_of()
+    grow_older("blake3", 3)
+    grow_older("sessions", 3)
+    kachery.gc(orphans=True, files=True, max_size=0, older_than=0, grace=0)
+    array[20:] = 1.5
+    found = kachery.open_zarr(f"blake3://{session.commit()}")
+    assert np.array_equal(found[:20], np.random.default_rng(1).random((20, 100)))
+    assert (found[20:] == 1.5).all()
+
+
+def test_a_session_that_nobody_went_on_with_is_collected():
+    session, array = session_of()
+    grow_older("blake3", 8)
+    grow_older("sessions", 8)
+    plan = kachery.gc(dry_run=True).plan
+    assert [one.session for one in plan.going] == [session.session]
+    kachery.gc()
+    notes = Path(current().root, "sessions", session.session)
+    assert not [path for path in notes.rglob("*") if path.is_file()]
+    with pytest.raises(kachery.NotFound, match="was collected"):
+        session.commit()
+    with pytest.raises(kachery.NotFound, match="was collected"):
+        array[20:] = 1.5
+    grow_older("blake3", 8)
+    kachery.gc(orphans=True)
+    assert not [path for path in Path(current().root, "blake3").rglob("*") if path.is_file()]
+    grow_older("sessions", 100)
+    kachery.gc()
+    kachery.gc()
+    assert not [path for path in Path(current().root, "sessions").rglob("*") if path.is_file()]
+
+
+def test_a_session_that_somebody_goes_on_with_stays():
+    session, array = session_of()
+    grow_older("blake3", 8)
+    grow_older("sessions", 8)
+    real = kachery_store.gc.close
+
+    def close(backend, name, notes):
+        array[20:] = 1.5
+        return real(backend, name, notes)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kachery_store.gc, "close", close)
+        assert kachery.gc(orphans=True, grace=0).spared >= 2
+    found = kachery.open_zarr(f"blake3://{session.commit()}")
+    assert np.array_equal(found[:20], np.random.default_rng(1).random((20, 100)))
+
+
+def test_writers_while_another_process_collects(tmp_path):
+    """A session, an array of Dask, one of NumPy: none loses a chunk, whatever is collected."""
+    code = """
+    import kachery, sys, threading
+    ended = threading.Event()
+    threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
+    rounds = 0
+    while not ended.is_set():
+        kachery.gc(orphans=True, max_items=0, grace=0)
+        rounds += 1
+        if rounds == 1:
+            print("begun", flush=True)
+    print(rounds)
+    """
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as collector:
+        assert collector.stdout.readline() == "begun\n"
+        session = writing_session()
+        array = zarr.create_array(session, shape=(100, 2000), chunks=(1, 2000), dtype="f8")
+        values = np.random.default_rng(2).random((100, 2000))
+        for row in range(100):
+            array[row] = values[row]
+        lazy = da.from_array(values * 2, chunks=(1, 2000))
+        uris = [f"blake3://{session.commit()}"]
+        uris += [kachery.store_zarr(lazy), kachery.store_zarr(values * 3, chunks=(1, 2000))]
+        rounds = int(collector.communicate()[0])
+    assert rounds > 1
+    for times, uri in enumerate(uris, 1):
+        assert np.array_equal(kachery.open_zarr(uri)[...], values * times)

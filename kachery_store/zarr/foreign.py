@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..digest import Digest, blake3_bytes
 from ..errors import BadManifest, NotFound
-from ..sweep import refresh
 from . import grid
 from .arrays import commit
 from .chain import Chain
@@ -146,11 +145,10 @@ def _written(
         content = _digest_again(array, index, read(note))
     assert content is not None  # noqa: S101 - it is the key of a chunk
     if note.data is None:
-        name = Digest("blake3", note.blob.hex()).path
-        if not refresh(store.backend, name):
+        if not store.blobs.keep(Digest("blake3", note.blob.hex()), note.size):
             raise NotFound(
-                f"chunk {grid.key_of(index)} has gone from the store before it was committed: it was"
-                " written long ago, and collected. Write it again"
+                f"chunk {grid.key_of(index)} has gone from the store before it was committed,"
+                " or was never quite written there: write it again"
             )
         return content + entry(note.blob, note.size)
     digest = blake3_bytes(note.data)
