@@ -17,6 +17,7 @@ from .errors import DigestMismatch, NotFound, OutOfReach, StoreUnavailable, Zone
 from .local_backend import LocalBackend
 from .outbox import Item
 from .refs import Refs
+from .renewal import put_unless_there
 from .saying import warn
 from .uplink import MOST_REF, Objection, Uplink, no_objection, ref_name
 
@@ -176,7 +177,12 @@ class ZonedRefs(Refs):
         )
         if first is False:
             try:
-                self._local.create(name, self._of_zone(name))
+                found = self._of_zone(name)
+                if self._folder == "arrays":  # others count on it, and may be about to say so
+                    self._uplink.send(
+                        item, lambda: put_unless_there(self._zone, path, found), durable=False
+                    )
+                self._local.create(name, found)
             except (NotFound, StoreUnavailable):  # it has gone again, or is nothing for us
                 return self._local.create(name, data)
             return False

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,9 @@ from conftest import note_call, run_python
 
 import kachery
 import kachery_store.gc
-from kachery_tasks import chunk_places
+from kachery_store import renewal, zone_gc
+from kachery_store.zone_plan import ZonePolicy
+from kachery_tasks import chunk_places, zone_keeping
 from kachery_tasks.chunk_values import known_of
 from kachery_tasks.chunked import writing_session
 from kachery_tasks.settings import current
@@ -308,3 +311,140 @@ def test_writers_while_another_process_collects(tmp_path):
     assert rounds > 1
     for times, uri in enumerate(uris, 1):
         assert np.array_equal(kachery.open_zarr(uri)[...], values * times)
+
+
+# Collection in a zone
+
+
+@kachery.task(version="1")
+def filled(value, rows=2):
+    return da.full((rows * 10, 100), value, chunks=(10, 100)) + np.arange(rows * 10)[:, None]
+
+
+def in_zone(tmp_path, folder):
+    root = tmp_path / "zone" / folder
+    return {path.name: path for path in root.rglob("*") if path.is_file()}
+
+
+def age_zone(tmp_path, days, *, only_young=False):
+    now = time.time()
+    then = now - days * 86_400
+    for folder in ("blake3", "arrays", "jobs", "code"):
+        for path in in_zone(tmp_path, folder).values():
+            if not only_young or path.stat().st_mtime > now - 3600:
+                os.utime(path, (then, then))
+
+
+def collect(**policy):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", kachery.ZoneWarning)  # of a short grace period
+        return zone_keeping.gc("lab", ZonePolicy(**policy))
+
+
+def address(array):
+    return known_of(array)[0].address
+
+
+def test_a_result_goes_from_a_zone_with_its_array(lab, tmp_path):
+    with lab("here"):
+        old = address(filled(1.0))
+        uri = kachery.store_zarr(np.arange(5000.0), chunks=1000)
+        age_zone(tmp_path, 10)
+        young = address(filled(2.0))
+        done = collect(older_than=9 * 86_400)
+    assert done.records == 1
+    assert in_zone(tmp_path, "arrays").keys() == {young, uri[9:]}
+    assert old not in in_zone(tmp_path, "blake3")
+    with lab("there"):
+        assert kachery.open_zarr(uri)[4999] == 4999
+        assert filled(2.0)[19, 0].compute() == 21 and kachery.stats().hits
+    with lab("here"):
+        before = len(in_zone(tmp_path, "blake3"))
+        collect(max_size=0, grace=0)
+    assert in_zone(tmp_path, "arrays").keys() == {uri[9:]}
+    assert len(in_zone(tmp_path, "blake3")) == before - 3  # the encoding is in the record
+
+
+def test_arrays_that_users_stored_go_from_a_zone_as_files(lab, tmp_path):
+    with lab("here"):
+        uri = kachery.store_zarr(np.arange(5000.0), chunks=1000)
+        kept = kachery.store_zarr(np.arange(5000.0) + (np.arange(5000) > 999), chunks=1000)
+        zone_keeping.pin("lab", kept)
+        age_zone(tmp_path, 10)
+        collect(older_than=9 * 86_400, orphans=True)
+        assert len(in_zone(tmp_path, "arrays")) == 2
+        collect(older_than=11 * 86_400, files=True)
+        assert len(in_zone(tmp_path, "arrays")) == 2
+        collect(older_than=9 * 86_400, files=True)
+        assert in_zone(tmp_path, "arrays").keys() == {kept[9:]}
+    with lab("there"):
+        assert kachery.open_zarr(kept)[...].sum() == np.arange(5000).sum() + 4000
+        with pytest.raises(kachery.NotFound):
+            kachery.open_zarr(uri)
+    with lab("here"):
+        zone_keeping.unpin("lab", kept)
+        collect(max_size=0, files=True, grace=0)
+    assert not in_zone(tmp_path, "arrays") and not in_zone(tmp_path, "blake3")
+
+
+def test_arrays_go_from_a_zone_until_it_is_small_enough(lab, tmp_path):
+    with lab("here"):
+        uris = []
+        for number in range(3):
+            values = np.random.default_rng(number).random(50_000)
+            uris.append(kachery.store_zarr(values, chunks=10_000, codecs=None))
+            age_zone(tmp_path, 7 - 2 * number, only_young=True)
+        collect(max_size=1_000_000, files=True)
+    assert in_zone(tmp_path, "arrays").keys() == {uri[9:] for uri in uris[1:]}
+
+
+def test_an_array_that_no_record_has_goes_from_a_zone_as_an_orphan(lab, tmp_path):
+    with lab("here"):
+        job = filled.job(1.0)
+        job.result()
+        job.forget()
+        age_zone(tmp_path, 10)
+        collect()
+        assert len(in_zone(tmp_path, "arrays")) == 1
+        collect(orphans=True)
+    assert not in_zone(tmp_path, "arrays") and not in_zone(tmp_path, "blake3")
+
+
+@kachery.task(version="1")
+def filled_too(value):
+    return filled(value)
+
+
+def test_who_stores_an_array_again_has_it_stay_in_the_zone(lab, tmp_path):
+    """Its manifest was there, old, and of a result that goes."""
+    with lab("here"):
+        found = address(filled(1.0))
+        age_zone(tmp_path, 10)
+        assert address(filled_too(1.0)) == found
+        young = time.time() - 3600
+        files = [*in_zone(tmp_path, "arrays").values(), *in_zone(tmp_path, "blake3").values()]
+        assert all(path.stat().st_mtime > young for path in files)
+        os.utime(in_zone(tmp_path, "jobs")[filled.job(1.0).id], (0, 0))
+        age_zone(tmp_path, 2)
+        assert collect(older_than=9 * 86_400).records == 0
+    with lab("there"):
+        assert filled_too(1.0)[0, 0].compute() == 1
+
+
+def test_an_array_that_comes_into_use_while_a_zone_is_collected_stays(lab, tmp_path, monkeypatch):
+    with lab("here"):
+        found = address(filled(1.0))
+        age_zone(tmp_path, 10)
+        real, said = zone_gc._Sweep._mark_what_came, []
+
+        def store_it(sweep):
+            if not said:
+                said.append(address(filled_too(1.0)))
+            real(sweep)
+
+        monkeypatch.setattr(zone_gc._Sweep, "_mark_what_came", store_it)
+        monkeypatch.setattr(renewal, "await_verdict", lambda *_: None)  # it is ourselves
+        collect(older_than=9 * 86_400)
+    assert said == [found]
+    with lab("there"):
+        assert filled_too(1.0)[0, 0].compute() == 1 and kachery.stats().hits
