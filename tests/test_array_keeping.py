@@ -10,13 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from conftest import note_call, run_python
 
 import kachery
+import kachery.cli
 import kachery_store.gc
 from kachery_store import renewal, zone_gc
 from kachery_store.zone_plan import ZonePolicy
-from kachery_tasks import chunk_places, zone_keeping
+from kachery_tasks import chunk_places, keeping, zone_keeping
 from kachery_tasks.chunk_values import known_of
 from kachery_tasks.chunked import writing_session
 from kachery_tasks.settings import current
@@ -448,3 +450,121 @@ def test_an_array_that_comes_into_use_while_a_zone_is_collected_stays(lab, tmp_p
     assert said == [found]
     with lab("there"):
         assert filled_too(1.0)[0, 0].compute() == 1 and kachery.stats().hits
+
+
+# Verification and repair
+
+
+def command(*words):
+    done = CliRunner().invoke(kachery.cli.cli, list(words))
+    assert not done.exception or isinstance(done.exception, SystemExit), done.output
+    return done
+
+
+@pytest.mark.parametrize("how", ["damaged", "lost"])
+def test_verify_and_repair_name_chunks_of_arrays_that_users_stored(how):
+    uri = kachery.store_zarr(np.arange(5000.0), chunks=1000)
+    file = chunk_file(kachery.open_zarr(uri), 2)
+    flip(file) if how == "damaged" else file.unlink()
+    done = command("verify")
+    assert done.exit_code == 1 and f"(chunk c/2 of {uri})" in done.output, done.output
+    done = command("repair")
+    assert done.exit_code == 1 and f"lost: chunk c/2 of {uri}; store the array" in done.output
+    assert kachery.open_zarr(uri)[:2000].sum() == sum(range(2000))  # the others are there
+    kachery.store_zarr(np.arange(5000.0), chunks=1000)
+    assert command("verify").exit_code == 0 and command("repair").exit_code == 0
+
+
+@pytest.mark.parametrize("how", ["damaged", "lost"])
+def test_repair_forgets_a_result_that_has_lost_a_chunk(calls, how):
+    file = chunk_file(made(calls.path), 2)
+    flip(file) if how == "damaged" else file.unlink()
+    assert "(chunk c/2 of blake3://" in command("verify").output
+    assert keeping.repair().forgotten == [f"{made.job(calls.path).uri} (test_array_keeping:made)"]
+    as_in_a_new_process()
+    assert np.array_equal(made(calls.path).compute(), np.arange(50) + 1) and calls.count == 6
+    assert command("verify").exit_code == 0
+
+
+def test_repair_fetches_chunks_and_manifests_from_the_zone(lab, calls):
+    with lab("here"):
+        array = made(calls.path)
+        uri = kachery.store_zarr(np.arange(5000.0), chunks=1000)
+        root = Path(current().root)
+        flip(chunk_file(array, 2))
+        flip(chunk_file(kachery.open_zarr(uri), 4))
+        manifest = root / f"arrays/{address(array)[:2]}/{address(array)}"
+        flip(manifest)
+        assert len(command("verify").output.splitlines()) >= 4
+        done = keeping.repair()
+        assert len(done.fetched) == 3 and not done.forgotten and not done.lost
+        assert manifest.exists()
+    with kachery.using(dir=root, zone=None):
+        assert np.array_equal(made(calls.path).compute(), np.arange(50) + 1) and calls.count == 5
+        assert kachery.open_zarr(uri)[4999] == 4999
+
+
+def test_repair_leaves_in_the_zone_what_was_never_needed_here(lab, calls):
+    with lab("here"):
+        made(calls.path)
+    with lab("there"):
+        assert made(calls.path)[0].compute() == 1
+        assert command("verify").exit_code == 0
+        assert keeping.repair() == ([], [], [], [], 0)
+        assert not chunk_file(made(calls.path), 3).exists()
+
+
+LOST = ["chunk", "damaged chunk", "manifest", "damaged manifest"]
+
+
+def lose(tmp_path, lost, array, uri):
+    """Have the zone lose something of an array."""
+    name = uri[9:] if "manifest" in lost else chunk_file(array, 1).name
+    file = in_zone(tmp_path, "arrays" if "manifest" in lost else "blake3")[name]
+    flip(file) if "damaged" in lost else file.unlink()
+
+
+@pytest.mark.parametrize("lost", LOST)
+@pytest.mark.parametrize("whose", ["result", "user"])
+def test_zone_repair_sends_what_a_zone_has_lost_of_arrays(lab, tmp_path, calls, lost, whose):
+    with lab("here"):
+        array = made(calls.path)
+        uri = f"blake3://{address(array)}"
+        if whose == "user":
+            assert kachery.store_zarr(array) == uri
+            made.job(calls.path).forget()
+        lose(tmp_path, lost, array, uri)
+        if "chunk" in lost:
+            assert f"(chunk c/1 of {uri})" in command("verify", "--zone", "lab").output
+        assert len(zone_keeping.verification("lab").run().damaged) == (lost != "manifest")
+        done = zone_keeping.repair("lab")
+        if (lost, whose) == ("manifest", "user"):  # nothing tells that there was one
+            assert done == ([], [], [], [], 0)
+            return
+        assert len(done.fetched) == 1 and not done.forgotten
+        assert not done.lost and not zone_keeping.verification("lab").run().damaged
+    with lab("there"):
+        assert kachery.open_zarr(uri)[49] == 50 and made(calls.path)[49].compute() == 50
+    assert calls.count == (5 if whose == "result" else 10)
+
+
+@pytest.mark.parametrize("lost", LOST)
+@pytest.mark.parametrize("whose", ["result", "user"])
+def test_zone_repair_where_nobody_has_what_is_lost(lab, tmp_path, calls, lost, whose):
+    with lab("here"):
+        array = made(calls.path)
+        uri = f"blake3://{address(array)}"
+        if whose == "user":
+            kachery.store_zarr(array)
+            made.job(calls.path).forget()
+        lose(tmp_path, lost, array, uri)
+    with lab("there"):
+        command("verify", "--zone", "lab")
+        done = command("repair", "--zone", "lab")
+        if whose == "result":
+            assert "1 jobs forgotten, 0 files lost" in done.output, done.output
+            assert not in_zone(tmp_path, "jobs")
+        elif "chunk" in lost:
+            assert f"lost: chunk c/1 of {uri}; store the array" in done.output
+        elif "damaged" in lost:
+            assert f"lost: {uri}; store the file again" in done.output

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from .dtypes import Array
 
 SCHEME = "blake3://"
+
+# The bytes of a blob, by digest and size.
+Load = Callable[[bytes, int], Any]
 
 
 class Opened:
@@ -66,7 +69,7 @@ class StoredArray:
         self.content = content
         self.codecs = opened.manifest.tables[path].codecs
         store = opened.store
-        self._name = uri_of(opened.address) + (f" ({path})" if path else "")
+        self._name = _name_of(opened.address, path)
         self._reader = Reader(store.backend, store.blobs, content, self.codecs, self._name)
         self._entries: bytes | None = None
 
@@ -254,6 +257,26 @@ def _is_good(array: StoredArray, own: StoredArray, index: grid.Index) -> bool:
         blobs.map(blob)
         array.whole_chunk(index)
     return blobs.size(blob) == size
+
+
+def chunks_by_blob(manifest: Manifest, load: Load) -> Iterator[tuple[str, str]]:
+    """For each chunk, the blob that has it, in hex, and how messages name the chunk.
+
+    BadManifest, DigestMismatch, and what `load` raises.
+    """
+    content = decode(manifest.encoding, load)
+    for path, one in manifest.tables.items():
+        node = content.nodes[path] if isinstance(content, GroupContent) else content
+        entries = one.entries if one.blob is None else load(*one.blob)
+        if isinstance(node, ArrayContent):
+            name = _name_of(manifest.address, path)
+            for number, index in enumerate(grid.indices(node.shape, node.chunks)):
+                digest, _ = entry_of(entries, number)
+                yield digest.hex(), f"chunk {grid.key_of(index)} of {name}"
+
+
+def _name_of(address: str, path: str) -> str:
+    return uri_of(address) + (f" ({path})" if path else "")
 
 
 def blobs_of(manifest: Manifest, table_of: Any) -> tuple[list[tuple[Digest, int]], bool]:
