@@ -7,7 +7,9 @@ then its notes go: a chunk without its note would be taken for one that nobody w
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import NamedTuple
 
 import msgpack
@@ -87,6 +89,16 @@ def close(backend: LocalBackend, session: str, notes: Iterable[File]) -> bool:
             backend.remove(_closed(session))
             return False
     return True
+
+
+def forget(backend: LocalBackend, session: str) -> None:
+    """Remove the notes of a session, and the folders that they were in."""
+    folder = f"{FOLDER}/{session}"
+    for file in list(files_below(backend, folder)):
+        backend.remove(file.name)
+    with suppress(OSError):  # somebody may write there again
+        for path, *_ in os.walk(backend.path(folder), topdown=False):
+            os.rmdir(path)
 
 
 def check_open(backend: LocalBackend, session: str) -> None:

@@ -85,7 +85,7 @@ class Chain:
     @property
     def is_lossless(self) -> bool:
         """Whether all codecs are known to give back what they were given."""
-        return _is_lossless(self._codecs)
+        return is_lossless(self._codecs)
 
     def encode(self, chunk: Array) -> Any:
         """The bytes of a whole chunk."""
@@ -119,7 +119,8 @@ class Chain:
 
 
 @lru_cache(maxsize=256)
-def _is_lossless(codecs: str) -> bool:
+def is_lossless(codecs: str) -> bool:
+    """Whether all codecs are known to give back what they were given."""
     return all(one["name"] in _LOSSLESS for one in json.loads(codecs))
 
 

@@ -17,7 +17,7 @@ from zarr.abc.store import Store as ZarrStore
 from ..digest import Digest, blake3_bytes
 from ..errors import NotFound
 from ..refs import Refs
-from ..sessions import FOLDER, Note, check_open
+from ..sessions import FOLDER, Note, check_open, forget
 from .aside import aside
 from .foreign import Described, committed, described, digest_of
 from .keys import below, bounds
@@ -89,12 +89,12 @@ class WriteStore(ZarrStore):
         notes = {note.key: note for note in self._all()}
         check_open(self._store.backend, self.session)
         address = committed(self._store, notes, self._read, named=named)
-        self._discard()
+        self.discard()
         return address
 
-    def _discard(self) -> None:
-        for name in list(self._notes.names()):
-            self._notes.remove(name)
+    def discard(self) -> None:
+        """Forget all that was written."""
+        forget(self._store.backend, self.session)
 
     async def get(
         self,
