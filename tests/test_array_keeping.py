@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from conftest import note_call, run_python
+from conftest import note_call, run_python, write
 
 import kachery
 import kachery.cli
@@ -170,6 +170,40 @@ def test_a_lost_input_is_computed_on_the_way(calls):
     chunk_file(first.result(), 1).unlink()
     as_in_a_new_process()
     assert total.job(made.job(calls.path)).result() == sum(range(1, 51))
+
+
+def test_damage_that_a_worker_meets(client, project, calls):
+    write(
+        project / "onworkers.py",
+        f"""
+        import sys
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        import dask.array as da, kachery
+        from conftest import note_call
+
+        def noted(block, path=None):
+            if block.size:
+                note_call(path)
+            return block + 1
+
+        @kachery.task(ignore=("path",))
+        def made(path):
+            return da.arange(50, chunks=10).map_blocks(noted, path=path, dtype=int)
+        """,
+    )
+    client.run(lambda folder: __import__("sys").path.insert(0, folder), str(project))
+    import onworkers
+
+    with dask.config.set(scheduler=None):
+        array = onworkers.made.submit(calls.path).result()
+        assert calls.count == 5
+        flip(chunk_file(array, 3))
+        with pytest.raises(kachery.DigestMismatch, match="chunk c/3 of"):
+            array.compute()
+        with pytest.warns(kachery.DamagedWarning, match="lost its result"):
+            again = onworkers.made(calls.path)
+        assert np.array_equal(again.compute(), np.arange(50) + 1)
+    assert calls.count == 6
 
 
 # With a zone
@@ -568,3 +602,29 @@ def test_zone_repair_where_nobody_has_what_is_lost(lab, tmp_path, calls, lost, w
             assert f"lost: chunk c/1 of {uri}; store the array" in done.output
         elif "damaged" in lost:
             assert f"lost: {uri}; store the file again" in done.output
+
+
+def test_notes_of_arrays_grow_old(calls):
+    chunk_file(made(calls.path), 1).unlink()
+    code = "import kachery, sys; kachery.open_dask(sys.argv[1]).compute(scheduler='synchronous')"
+    run_python(code, f"blake3://{address(made(calls.path))}", check=False)
+    notes = [path for one in ("lost", "made") for path in Path(current().root, one).rglob("*")]
+    assert len([path for path in notes if path.is_file()]) == 2
+    kachery.gc()
+    assert all(path.exists() for path in notes)
+    grow_older("lost", 100)
+    grow_older("made", 100)
+    kachery.gc()
+    assert not [path for path in notes if path.is_file()]
+
+
+def test_an_array_that_lacks_a_chunk_in_a_zone_is_not_pinned_there(lab, tmp_path):
+    with lab("here"):
+        uri = kachery.store_zarr(np.arange(5000.0), chunks=1000)
+        name = chunk_file(kachery.open_zarr(uri), 3).name
+        zone_keeping.pin("lab", uri)
+        zone_keeping.unpin("lab", uri)
+        in_zone(tmp_path, "blake3")[name].unlink()
+        with pytest.raises(kachery.NotFound, match=f"lacks blake3://{name}"):
+            zone_keeping.pin("lab", uri)
+        assert not zone_keeping.pins("lab")

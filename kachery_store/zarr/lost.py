@@ -68,13 +68,15 @@ def lost_chunks(array: StoredArray) -> Iterator[grid.Index]:
     known: dict[bytes, bool] = {}
     for number in range(len(entries) // ENTRY):
         entry = entries[number * ENTRY : (number + 1) * ENTRY]
-        if entry[:_DIGEST] in noted:
-            if not _can_be_read(array, grid.index_of(number, along)):
-                yield grid.index_of(number, along)
-            continue
-        if entry not in known:
-            known[entry] = _is_there(array.opened.store, *entry_of(entry, 0))
-        if not known[entry]:
+        is_noted = entry[:_DIGEST] in noted
+        chunk = entry + array.content.digest(number) if is_noted else entry
+        if chunk not in known:
+            known[chunk] = (
+                _can_be_read(array, grid.index_of(number, along))
+                if is_noted
+                else _is_there(array.opened.store, *entry_of(entry, 0))
+            )
+        if not known[chunk]:
             yield grid.index_of(number, along)
 
 
