@@ -300,7 +300,7 @@ def store_chunked(
 def _store_chunked(
     store: Store, value: Any, chunks: Any, codecs: Any, named: bool, notes: Notes | None
 ) -> str:
-    if type(value).__module__.startswith("dask."):
+    if type(value).__module__.startswith("dask.array."):
         from . import dask_arrays
 
         place = place_in(store)

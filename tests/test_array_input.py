@@ -39,3 +39,11 @@ def test_half_a_character():
     for text in ("\ud800", "a\udfffb"):
         with pytest.raises(kachery.Unsupported, match="half of a character"):
             kachery.store_zarr(np.array([text, "whole"], object))
+
+
+@pytest.mark.parametrize("function", [kachery.store_zarr, kachery.persist])
+def test_what_dask_has_beside_arrays(function):
+    dask = pytest.importorskip("dask")
+    for value in (dask.delayed(3), dask.delayed([1, 2])):
+        with pytest.raises(TypeError, match=r"not dask\.delayed\.Delayed"):
+            function(value)
