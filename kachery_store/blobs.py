@@ -107,10 +107,11 @@ class Blobs:
             raise NotFound(f"{digest} is not in the store at {self._backend.root}")
         return status.st_size
 
-    def keep(self, digest: Digest, size: int) -> bool:
+    def keep(self, digest: Digest, size: int, since: float = 0.0) -> bool:  # noqa: ARG002
         """Count on a blob of that size from now on: no collection takes it. False when it is not there.
 
-        Its bytes are not looked at.
+        Its bytes are not looked at. `since`: when this store is known to have stored it, in seconds
+        since 1970.
         """
         status = self._backend.stat(digest.path)
         there = status is not None and status.st_size == size

@@ -91,6 +91,12 @@ def close(backend: LocalBackend, session: str, notes: Iterable[File]) -> bool:
     return True
 
 
+def first_written(backend: LocalBackend, session: str) -> float:
+    """When the oldest note of a session was written: seconds since 1970, or 0."""
+    notes = files_below(backend, f"{FOLDER}/{session}")
+    return min((note.changed for note in notes), default=0) / 1e9
+
+
 def forget(backend: LocalBackend, session: str) -> None:
     """Remove the notes of a session, and the folders that they were in."""
     folder = f"{FOLDER}/{session}"

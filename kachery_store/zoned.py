@@ -6,6 +6,7 @@ verified and kept locally.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
@@ -17,7 +18,7 @@ from .errors import DigestMismatch, NotFound, OutOfReach, StoreUnavailable, Zone
 from .local_backend import LocalBackend
 from .outbox import Item
 from .refs import Refs
-from .renewal import put_unless_there
+from .renewal import RENEW_AFTER, put_unless_there
 from .saying import warn
 from .uplink import MOST_REF, Objection, Uplink, no_objection, ref_name
 
@@ -59,9 +60,14 @@ class ZonedBlobs(Blobs):
         self._uplink.send(_item(digest), sending, durable=True)
         return digest, size
 
-    def keep(self, digest: Digest, size: int) -> bool:
-        """As of Blobs; the zone has it as well, or it waits for it. What only that has stays there."""
+    def keep(self, digest: Digest, size: int, since: float = 0.0) -> bool:
+        """As of Blobs; the zone has it as well, or it waits for it. What only that has stays there.
+
+        The zone is not asked about what was stored so short a time ago that it keeps it.
+        """
         here = self._local.keep(digest, size)
+        if here and time.time() - since < RENEW_AFTER:
+            return True
         if not here:
             try:
                 if self.size(digest) != size:

@@ -13,6 +13,7 @@ from kachery_store import NotFound, Store
 from kachery_store.digest import Digest, blake3_bytes
 from kachery_store.errors import DigestMismatch, StoreUnavailable
 from kachery_store.refs import Refs
+from kachery_store.uplink import ref_name
 from kachery_store.zarr import grid
 from kachery_store.zarr.arrays import StoredArray
 from kachery_store.zarr.chunks import WRITTEN
@@ -33,7 +34,8 @@ class Journal:
         self, place: Place, job_id: str, form: ArrayContent, codecs: str, array: str = ""
     ) -> None:
         self._store = store_of(place)
-        self._refs = Refs(self._store.backend, f"partial/{job_id}")
+        self._folder = f"partial/{job_id}"
+        self._refs = Refs(self._store.backend, self._folder)
         self._about = f"{form} {codecs} {array}"
 
     def note(self, index: grid.Index, written: bytes) -> None:
@@ -50,7 +52,9 @@ class Journal:
         if blake3_bytes(written) != digest:
             return None
         blob, size = Digest("blake3", written[32:64].hex()), int.from_bytes(written[64:], "big")
-        return written if self._store.blobs.keep(blob, size) else None
+        status = self._store.backend.stat(ref_name(self._folder, self._name(index)))
+        since = 0.0 if status is None else status.st_mtime
+        return written if self._store.blobs.keep(blob, size, since) else None
 
     def _name(self, index: grid.Index) -> str:
         return blake3_bytes(f"{self._about} {index}".encode()).hex()

@@ -18,6 +18,7 @@ from kachery_store import NotFound, Store
 from kachery_store.digest import blake3_bytes
 from kachery_store.errors import KacheryError, OutOfReach, StoreUnavailable, Unsupported
 from kachery_store.refs import Refs
+from kachery_store.survey import at_once
 from kachery_store.zarr.arrays import Opened, StoredArray, commit
 from kachery_store.zarr.chain import AUTO, codecs_json
 from kachery_store.zarr.content import ArrayContent, Content, GroupContent, canonical, encode
@@ -245,12 +246,12 @@ def _count_on(array: StoredArray, store: Store) -> None:
     """Have every chunk be there, and no collection that is under way take one. NotFound."""
     from kachery_store.zarr import grid
 
-    seen = set()
-    for index in grid.indices(array.content.shape, array.content.chunks):
-        blob, size = array.blob(index)
-        if blob not in seen and not store.blobs.keep(blob, size):
+    indices = grid.indices(array.content.shape, array.content.chunks)
+    found = {array.blob(index): index for index in indices}
+    kept = at_once(lambda blob: store.blobs.keep(*blob), list(found))
+    for index, is_kept in zip(found.values(), kept, strict=True):
+        if not is_kept:
             raise NotFound(f"{array.named(index)} is lost: {WAY_OUT}")
-        seen.add(blob)
 
 
 def _copy(array: StoredArray, store: Store) -> None:

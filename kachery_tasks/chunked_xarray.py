@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from kachery_store.errors import Unsupported
-from kachery_store.zarr.chain import AUTO, codecs_json, is_lossless
+from kachery_store.zarr.chain import AUTO, compressors
 from kachery_store.zarr.importing import chunks_of
 
 from .chunk_places import Place, forget_opened, store_of
@@ -96,21 +96,7 @@ def _encoding(codecs: Any) -> dict[str, Any]:
     """The codecs as xarray wants them, for each variable. Unsupported."""
     if isinstance(codecs, str) and codecs == AUTO:
         return {}
-    from zarr.abc.codec import ArrayArrayCodec, ArrayBytesCodec
-
-    given = [] if codecs is None else list(codecs) if isinstance(codecs, Iterable) else [codecs]
-    if not is_lossless(codecs_json(given, "<f8")):  # refuses what is no codec, too
-        raise Unsupported(
-            f"the codecs {given} may lose something, which is not seen where xarray writes: round the"
-            " data itself before, or take others, as zarr.codecs.BloscCodec"
-        )
-    filters = [one for one in given if isinstance(one, ArrayArrayCodec)]
-    if filters or any(isinstance(one, ArrayBytesCodec) for one in given):
-        raise Unsupported(
-            f"the codecs {given} do not fit all variables of a Dataset: take those that compress bytes,"
-            " or store its arrays one by one"
-        )
-    return {"compressors": tuple(given)}
+    return {"compressors": compressors(codecs)}
 
 
 def persisted(value: Any, persist: Callable[[Any], Any]) -> Any:

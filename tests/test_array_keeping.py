@@ -16,7 +16,7 @@ from conftest import note_call, run_python, write
 import kachery
 import kachery.cli
 import kachery_store.gc
-from kachery_store import renewal, zone_gc
+from kachery_store import renewal, uplink, zone_gc
 from kachery_store.zone_plan import ZonePolicy
 from kachery_tasks import chunk_places, keeping, zone_keeping
 from kachery_tasks.chunk_values import known_of
@@ -628,3 +628,32 @@ def test_an_array_that_lacks_a_chunk_in_a_zone_is_not_pinned_there(lab, tmp_path
         with pytest.raises(kachery.NotFound, match=f"lacks blake3://{name}"):
             zone_keeping.pin("lab", uri)
         assert not zone_keeping.pins("lab")
+
+
+def test_the_zone_is_asked_once_about_what_was_just_stored(lab, monkeypatch):
+    """A session of many chunks is committed without a request for each; one that is old is not."""
+    asked = []
+    real = uplink.Uplink.send_unless_there
+    monkeypatch.setattr(
+        uplink.Uplink, "send_unless_there", lambda self, one: (asked.append(one), real(self, one))
+    )
+    with lab("here"):
+        session, _ = session_of()
+        session.commit()
+        assert not asked
+        session, _ = session_of()
+        grow_older("sessions", 2)
+        session.commit()
+    assert len(asked) == 1
+
+
+def test_what_the_zone_has_collected_is_sent_again_with_a_session(lab, tmp_path):
+    with lab("here"):
+        session, _ = session_of()
+        grow_older("sessions", 2)
+        for path in in_zone(tmp_path, "blake3").values():
+            path.unlink()
+        uri = f"blake3://{session.commit()}"
+    with lab("there"):
+        found = kachery.open_zarr(uri)[:20]
+    assert np.array_equal(found, np.random.default_rng(1).random((20, 100)))

@@ -35,8 +35,30 @@ def codecs_json(codecs: Any, dtype: str) -> str:
     first = json.loads(raw_codecs(dtype))
     if isinstance(codecs, str) and codecs == AUTO:
         return _text([*first, {"name": "zstd", "configuration": {"level": 0, "checksum": False}}])
-    given = [] if codecs is None else list(codecs) if isinstance(codecs, Iterable) else [codecs]
+    given = _listed(codecs)
     return _text(first) if not given else _text(_as_zarr_has_them(given, dtype))
+
+
+def compressors(codecs: Any) -> tuple[Any, ...]:
+    """What a user asks for, for arrays of any kind, which zarr itself is to write.
+
+    Unsupported for what is no codec, or does more than to compress bytes, or may lose something: that is
+    not seen where zarr writes.
+    """
+    from zarr.abc.codec import BytesBytesCodec
+
+    given = _listed(codecs)
+    fits = is_lossless(codecs_json(given, "<f8"))
+    if not fits or not all(isinstance(one, BytesBytesCodec) for one in given):
+        raise Unsupported(
+            f"the codecs {given} do not fit all variables of a Dataset, or may lose something: take"
+            " those that compress bytes, as zarr.codecs.BloscCodec, or store its arrays one by one"
+        )
+    return tuple(given)
+
+
+def _listed(codecs: Any) -> list[Any]:
+    return [] if codecs is None else list(codecs) if isinstance(codecs, Iterable) else [codecs]
 
 
 def _text(codecs: list[Any]) -> str:

@@ -17,7 +17,7 @@ from zarr.abc.store import Store as ZarrStore
 from ..digest import Digest, blake3_bytes
 from ..errors import NotFound
 from ..refs import Refs
-from ..sessions import FOLDER, Note, check_open, forget
+from ..sessions import FOLDER, Note, check_open, first_written, forget
 from .aside import aside
 from .foreign import Described, committed, described, digest_of
 from .keys import below, bounds
@@ -88,7 +88,8 @@ class WriteStore(ZarrStore):
         self._check_writable()
         notes = {note.key: note for note in self._all()}
         check_open(self._store.backend, self.session)
-        address = committed(self._store, notes, self._read, named=named)
+        since = first_written(self._store.backend, self.session)
+        address = committed(self._store, notes, self._read, since=since, named=named)
         self.discard()
         return address
 
