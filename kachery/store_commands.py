@@ -54,8 +54,10 @@ _span: dict[str, Any] = {"callback": _amount(parse_span), "metavar": "SPAN"}
 @click.option("--max-size", help="How much may stay: 100GB, 1.5TiB.", **_size)
 @click.option("--max-items", type=click.IntRange(min=0), help="How many jobs may stay.")
 @click.option("--older-than", help="Jobs not used for so long go: 90d, 12h.", **_span)
-@click.option("--files", is_flag=True, help="Named files too, not only jobs.")
-@click.option("--orphans", is_flag=True, help="Also blobs by BLAKE3 that no job holds.")
+@click.option("--files", is_flag=True, help="Named files and stored arrays too, not only jobs.")
+@click.option(
+    "--orphans", is_flag=True, help="Also blobs by BLAKE3, and arrays, that no job holds."
+)
 @click.option(
     "--grace",
     help="What nothing holds and is younger stays; 1h, in a zone 1d by default.",
