@@ -33,6 +33,7 @@ _CLOCK_SECONDS = 5.0
 _FOLDERS = (
     *("actions", "blake3", "code", "differing", "failures", "jobs", "leases", "pins", "quarantine"),
     *("sha1", "sha256", "feeds", "linked_files", "mutables", "outbox", "queries", "runs", "tmp"),
+    *("arrays", "lost", "made", "partial", "sessions"),
 )
 
 

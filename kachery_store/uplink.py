@@ -17,6 +17,7 @@ from functools import partial
 from typing import TypeVar
 
 from . import transfer
+from .backend import Status
 from .blobs import Blobs
 from .border import Border
 from .digest import Digest, hash_buffer, make_digest
@@ -193,13 +194,24 @@ class Uplink:
             transfer.fetch(self.zone.backend, Digest("blake3", held.address), self._local)
             held = self._held(item.name, self._local.read(ref_name(item.kind, item.name)))
         for digest in dict.fromkeys(digest for digest, _ in held.blobs):
-            self._send_unless_there(digest)
+            self.send_unless_there(digest)
 
-    def _send_unless_there(self, digest: Digest) -> None:
+    def is_young(self, digest: Digest) -> bool:
+        """Whether the zone has a blob, and keeps it without being asked. OutOfReach."""
+        zone = self.zone.backend
+        found = self.fetch(str(digest), lambda: self._status(digest))
+        return found is not None and not is_old(zone, found)
+
+    def _status(self, digest: Digest) -> Status | None:
         zone = self.zone.backend
         found = zone.status(digest.path)
         if found is None and zone.part_size is not None:
             found = zone.status(transfer.manifest_name(digest))
+        return found
+
+    def send_unless_there(self, digest: Digest) -> None:
+        """Have a blob that is here in the zone, and kept. NotFound, DigestMismatch, StoreUnavailable."""
+        zone, found = self.zone.backend, self._status(digest)
         if found is not None and not is_old(zone, found):
             return
         try:

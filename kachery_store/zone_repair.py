@@ -25,7 +25,7 @@ from .transfer import has, manifest_of_blob, send
 from .verify import CheckEntry
 from .zone import Zone
 
-_REFS = ("jobs", "differing", "code")
+_REFS = ("jobs", "differing", "arrays", "code")
 
 
 def repair_zone(
@@ -94,7 +94,7 @@ class _ZoneRepair:
         return Repaired(
             sorted(self._sent),
             sorted(self._forgotten),
-            sorted(str(digest_of(name)) for name in lost),
+            sorted(map(_uri, lost)),
             sorted(f"{self._backend.url}/{place}" for place in salvage),
             cleared,
         )
@@ -112,6 +112,8 @@ class _ZoneRepair:
                 self._note_record(name, data)
             elif name.startswith("jobs/"):
                 self._forgotten[_uri(name)] = None
+            elif name.startswith("arrays/"):
+                self._gone.add(name)
 
     def _intact_here(self, name: str) -> bytes | None:
         with suppress(NotFound, DigestMismatch):
@@ -123,7 +125,7 @@ class _ZoneRepair:
     def _note_record(self, name: str, data: bytes) -> None:
         """Count a record among those of the zone: its blobs must be there, too."""
         status = self._backend.status(name)
-        if status is not None and name.startswith("jobs/"):
+        if status is not None and name.startswith(("jobs/", "arrays/")):
             self._survey.add(name, status, data)
 
     def _send_blobs(self, aside: dict[str, str]) -> None:
@@ -144,7 +146,8 @@ class _ZoneRepair:
         """What the zone has not, or not all of, though a record holds it or a manifest lists it."""
         survey = self._survey
         yield from survey.all(
-            "SELECT DISTINCT edge.name FROM edge WHERE kind = 0 AND owner LIKE 'jobs/%'"
+            "SELECT DISTINCT edge.name FROM edge WHERE kind = 0 AND (owner LIKE 'jobs/%'"
+            " OR owner IN (SELECT name FROM record WHERE named))"
             " AND NOT EXISTS (SELECT 1 FROM object WHERE object.name = edge.name)"
             " AND NOT EXISTS (SELECT 1 FROM edge AS whole JOIN object ON object.name = whole.name"
             " WHERE whole.owner = edge.name AND object.folder = 'manifests')"
@@ -155,7 +158,8 @@ class _ZoneRepair:
         )
         yield from survey.all(
             "SELECT 'blake3/' || substr(address, 1, 2) || '/' || address FROM record"
-            " WHERE NOT complete AND name LIKE 'jobs/%'"
+            " WHERE NOT complete AND name LIKE 'jobs/%' AND NOT EXISTS"
+            " (SELECT 1 FROM edge WHERE owner = record.name AND edge.name LIKE 'arrays/%')"
         )
 
     def _of_aside(self, aside: dict[str, str]) -> Iterator[str]:
@@ -166,7 +170,20 @@ class _ZoneRepair:
             if digest_of(whole) is not None and not is_part:
                 yield whole
 
+    def _send_array(self, name: str) -> None:
+        """Send the manifest of a chunked array; what it lists is sent, where that lacks, later."""
+        data = self._intact_here(name)
+        if data is None:
+            self._gone.add(name)
+        else:
+            put(self._backend, name, data)
+            self._sent[_uri(name)] = None
+            self._note_record(name, data)
+
     def _send_blob(self, name: str) -> None:
+        if name.startswith("arrays/"):
+            self._send_array(name)
+            return
         digest = digest_of(name)
         if digest is None or self._is_whole(digest):
             return
@@ -198,7 +215,8 @@ class _ZoneRepair:
         """Remove the records that have lost a blob, and what is left of the manifests of such blobs."""
         for name in sorted(self._gone):
             digest = digest_of(name)
-            if digest is None or self._is_whole(digest):  # somebody else has sent it
+            there = self._backend.status(name) if digest is None else self._is_whole(digest)
+            if there:  # somebody else has sent it
                 self._gone.discard(name)
                 continue
             holders = self._holders(name)
@@ -236,5 +254,8 @@ def _quarantined(backend: Backend) -> Iterator[tuple[str, str]]:
 
 
 def _uri(name: str) -> str:
+    """How what was sent, or is lost, is told."""
     folder, own = name.partition("/")[0], name.rpartition("/")[2]
-    return f"job://{own}" if folder == "jobs" else f"{folder}/{own}"
+    known = {"jobs": f"job://{own}", "arrays": f"blake3://{own}"}
+    digest = digest_of(name)
+    return str(digest) if digest is not None else known.get(folder, f"{folder}/{own}")

@@ -6,6 +6,7 @@ verified and kept locally.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
@@ -18,6 +19,7 @@ from .errors import DigestMismatch, NotFound, OutOfReach, StoreUnavailable, Zone
 from .local_backend import LocalBackend
 from .outbox import Item
 from .refs import Refs
+from .renewal import RENEW_AFTER, put_unless_there
 from .saying import warn
 from .uplink import MOST_REF, Uplink, ref_name
 
@@ -56,6 +58,27 @@ class ZonedBlobs(Blobs):
         sending = lambda: transfer.send(self._zone, digest, self._local)  # noqa: E731
         self._uplink.send(_item(digest), sending, durable=True)
         return digest, size
+
+    def keep(self, digest: Digest, size: int, since: float = 0.0) -> bool:
+        """As of Blobs; the zone has it as well, or it waits for it. What only that has stays there.
+
+        The zone is not asked about what was stored so short a time ago that it keeps it.
+        """
+        here = self._local.keep(digest, size)
+        if here and time.time() - since < RENEW_AFTER:
+            return True
+        if not here:
+            try:
+                if self.size(digest) != size:
+                    return False
+                if self._uplink.is_young(digest):
+                    return True
+                self.fetch(digest)  # so that it can be sent again
+            except (NotFound, DigestMismatch):
+                return False
+        sending = lambda: self._uplink.send_unless_there(digest)  # noqa: E731
+        self._uplink.send(_item(digest), sending, durable=False)
+        return here or self._local.keep(digest, size)
 
     def read(self, digest: Digest) -> bytes:
         """As of Blobs."""
@@ -166,7 +189,12 @@ class ZonedRefs(Refs):
         )
         if first is False:
             try:
-                self._local.create(name, self._of_zone(name))
+                found = self._of_zone(name)
+                if self._folder == "arrays":  # others count on it, and may be about to say so
+                    self._uplink.send(
+                        item, lambda: put_unless_there(self._zone, path, found), durable=False
+                    )
+                self._local.create(name, found)
             except (NotFound, StoreUnavailable):  # it has gone again, or is nothing for us
                 return self._local.create(name, data)
             return False

@@ -85,7 +85,7 @@ def load(store: Store, record: Record) -> Any:
 
     encoding = encoding_of(store, record)
     try:
-        with reading(store):
+        with reading(store, record.job_id):
             value = decode(encoding, load_blob, load_opaque)
     except OutOfReach:
         raise  # it is not lost

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 from kachery_store import Digest, Store, StoreTooNew
 from kachery_store.backend import Backend
 from kachery_store.digest import hash_buffer, make_digest
-from kachery_store.errors import BadURI, DigestMismatch, NotFound
+from kachery_store.errors import BadURI, DigestMismatch, KacheryError, NotFound
 from kachery_store.inventory import Held, HeldBy, read_quietly
 from kachery_store.local_backend import LocalBackend
 from kachery_store.transfer import load
-from kachery_store.zarr.arrays import blobs_of
+from kachery_store.zarr.arrays import blobs_of, chunks_by_blob
 from kachery_store.zarr.manifest import Manifest, is_manifest
 
 from .code import Description
@@ -95,6 +96,30 @@ def _with_arrays(
             complete=held.complete and bool(array and array.complete),
         )
     return held._replace(arrays=arrays)
+
+
+def chunk_names(backend: Backend | LocalBackend, names: Iterable[str]) -> dict[str, str]:
+    """Of the names of blobs those that are chunks of arrays of a store or a zone, and of which.
+
+    The first array that has such a chunk is named.
+    """
+    wanted = {name.rpartition("/")[2]: name for name in names if name.startswith("blake3/")}
+    found: dict[str, str] = {}
+    for place in backend.names("arrays") if wanted else ():
+        address = place.rpartition("/")[2]
+        with suppress(KacheryError):
+            manifest = Manifest.from_bytes(backend.read(place), address)
+            for hex, chunk in chunks_by_blob(manifest, lambda *one: _load(backend, *one)):
+                if hex in wanted:
+                    found.setdefault(wanted[hex], chunk)
+    return found
+
+
+def _load(backend: Backend | LocalBackend, digest: bytes, size: int) -> bytes:
+    data = load(backend, _blake3(digest))
+    if len(data) != size:
+        raise DigestMismatch(f"blob {digest.hex()} has another size")
+    return data
 
 
 def check_entry(name: str, data: bytes) -> None:
