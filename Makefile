@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-full lint bench clean
+.PHONY: demo test test-full lint bench bench-peers clean
 
 demo: $(READY)
 	$(BIN)/python examples/01_pipeline.py
@@ -28,6 +28,10 @@ bench: $(READY)
 	$(BIN)/python benchmarks/calls.py
 	$(BIN)/python benchmarks/arguments.py
 	$(BIN)/python benchmarks/store.py
+
+# The libraries go into environments of their own; it takes the better part of an hour.
+bench-peers: $(READY)
+	$(BIN)/python benchmarks/peers.py --into docs/performance.md --figure benchmarks/peers.svg
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)

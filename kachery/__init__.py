@@ -42,6 +42,7 @@ _HOMES = {
         "KacheryError",
         "KacheryWarning",
         "NotFound",
+        "NotTrusted",
         "NotWriteable",
         "OutOfReach",
         "StoreTooNew",

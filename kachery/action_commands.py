@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from kachery_store import Store
+from kachery_store.saying import clean
 from kachery_tasks.claims import ERROR, FINISHED, PENDING, RUNNING, UNKNOWN, Step
 from kachery_tasks.resolving import actions_like, all_actions, find_action
 from kachery_tasks.resolving import resolve as resolve_action
@@ -37,7 +38,7 @@ def resolve(job: str, outcome: str | None, zone: str | None) -> None:
     with _where(zone) as store:
         found = find_action(store, job)
         said = resolve_action(store, found.job_id, done=outcome == FINISHED)
-    click.echo(f"{said.action} (job {said.job_id[:12]}): {said.state}, as {said.by} says")
+    click.echo(f"{clean(said.action)} (job {said.job_id[:12]}): {said.state}, as {said.by} says")
 
 
 @click.command(context_settings=SETTINGS)
@@ -63,7 +64,8 @@ def actions(state: str | None, zone: str | None, as_json: bool) -> None:
     width = max((len(one.action) for one in found), default=6)
     click.echo(f"{'JOB':12}  {'ACTION':{width}}  {'STATE':8}  WHEN")
     for one in found:
-        click.echo(f"{one.job_id[:12]}  {one.action:{width}}  {one.state:8}  {_when(one.changed)}")
+        name = clean(one.action)
+        click.echo(f"{one.job_id[:12]}  {name:{width}}  {one.state:8}  {_when(one.changed)}")
 
 
 def show_action(store: Store, job: str, *, as_json: bool) -> bool:
@@ -75,7 +77,7 @@ def show_action(store: Store, job: str, *, as_json: bool) -> bool:
         click.echo(json.dumps(_as_json(found)))
         return True
     for name, text in _lines(found):
-        click.echo(f"{name:12} {text}")
+        click.echo(f"{name:12} {clean(text)}")
     return True
 
 
@@ -109,7 +111,7 @@ def _lines(step: Step) -> Iterator[tuple[str, str]]:
     if step.failure is not None:
         yield "raised", f"{step.failure.type}: {step.failure.message}"
         for line in step.failure.traceback.splitlines():
-            yield "", line
+            yield "", line.expandtabs()
     if step.state == UNKNOWN:
         yield "next", f"find out what it has done, then kachery resolve {step.job_id[:12]}"
 

@@ -12,6 +12,7 @@ import click
 
 from kachery_store.errors import KacheryError
 from kachery_store.progress import progress_of
+from kachery_store.saying import clean
 from kachery_tasks.errors import NotReproducible
 from kachery_tasks.job_table import Run, runs
 from kachery_tasks.listing import find_record
@@ -71,11 +72,11 @@ def runs_command(
 
 def _row(run: Run, width: int) -> str:
     moment = datetime.datetime.fromtimestamp(run.started).astimezone()
-    by = f"{run.user}@{run.host}"
+    by = clean(f"{run.user}@{run.host}")
     verdict = f"  {run.verdicts[-1].verdict} when run again" if run.verdicts else ""
     status = "" if run.status == "finished" else f"  {run.status}"
     return (
-        f"{run.job_id[:12]}  {run.task:{width}}  {moment:%Y-%m-%d %H:%M:%S}  {by:20}"
+        f"{run.job_id[:12]}  {clean(run.task):{width}}  {moment:%Y-%m-%d %H:%M:%S}  {by:20}"
         f"  {run.result[:12]}{status}{verdict}"
     )
 
@@ -151,7 +152,8 @@ def _verdict(again: Reproducing, record: Record) -> str:
     except Exception as error:  # noqa: BLE001 - of the task
         click.echo(f"{DIFFERENT}: {what}\n  {raised_now(error)}")
         return DIFFERENT
-    click.echo(f"{SAME}: {what}" if found.same else _different(what, found.differences))
+    lines = [*found.differences, *found.environment]
+    click.echo(f"{SAME}: {what}" if found.same else _different(what, lines))
     return SAME if found.same else DIFFERENT
 
 

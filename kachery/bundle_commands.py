@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 
 import click
 
 from kachery_store.amounts import size_text
+from kachery_store.errors import BadKey, StoreUnavailable
 from kachery_store.identity import identity
+from kachery_store.saying import clean
 from kachery_tasks.bundles import BundleReport, Imported, bundle, import_bundle, verify_bundle
 from kachery_tasks.trusted_keys import trusted_keys
 
@@ -34,7 +37,7 @@ def bundle_command(thing: str, output: str, with_intermediates: bool) -> None:
     Example: kachery bundle 3f9a2c -o figure3.zip
     """
     done = bundle(thing, output, with_intermediates=with_intermediates)
-    click.echo(f"{done.path}: {done.about}, {done.jobs} jobs, {size_text(done.bytes)}")
+    click.echo(f"{done.path}: {clean(done.about)}, {done.jobs} jobs, {size_text(done.bytes)}")
     _tell("not in it, --with-intermediates adds it", done.left_out)
     _tell("not to be had", done.gone)
 
@@ -46,10 +49,10 @@ def verify_file(path: str) -> None:
 
 def _tell_report(report: BundleReport) -> None:
     click.echo(f"{report.path}: intact")
-    click.echo(f"about     {report.about}")
+    click.echo(f"about     {clean(report.about)}")
     for uri in report.asked:
         if uri != report.about:
-            click.echo(f"          {uri}")
+            click.echo(f"          {clean(uri)}")
     click.echo(
         f"has       {report.jobs} records, {report.members} members, {size_text(report.bytes)}"
     )
@@ -70,13 +73,17 @@ def _tell_report(report: BundleReport) -> None:
 
 def _known(key: str) -> str:
     """What this user knows of a key."""
-    own = identity()
-    if own is not None and own.public.hex() == key:
-        return ", your own"
-    trusted = [one for one in trusted_keys() if one.key == key]
+    with suppress(BadKey, StoreUnavailable):
+        own = identity()
+        if own is not None and own.public.hex() == key:
+            return ", your own"
+    try:
+        trusted = [one for one in trusted_keys() if one.key == key]
+    except BadKey as error:
+        return clean(f"; whom you trust cannot be told: {error}")
     if not trusted:
         return ", whom you do not trust so far"
-    return f", whom you trust{f' as {trusted[0].name}' if trusted[0].name else ''}"
+    return clean(f", whom you trust{f' as {trusted[0].name}' if trusted[0].name else ''}")
 
 
 @click.command("import", context_settings=SETTINGS)
@@ -102,13 +109,13 @@ def _tell_imported(done: Imported) -> None:
     _tell("here with another result, which stays", done.differing)
     for why in dict.fromkeys(why for _, why in done.refused):
         refused = [uri for uri, reason in done.refused if reason == why]
-        click.echo(f"refused   {len(refused)} records: {why}")
+        click.echo(f"refused   {len(refused)} records: {clean(why)}")
         _tell("refused", refused)
 
 
 def _tell(what: str, uris: Iterable[str]) -> None:
     uris = list(uris)
     for uri in uris[:_SHOWN]:
-        click.echo(f"{what}: {uri}")
+        click.echo(f"{what}: {clean(uri)}")
     if len(uris) > _SHOWN:
         click.echo(f"{what}: {len(uris) - _SHOWN} more")

@@ -14,6 +14,7 @@ from kachery_store import NotFound, Store
 from kachery_store.amounts import parse_span
 from kachery_store.errors import BadAmount
 from kachery_store.progress import progress_of
+from kachery_store.saying import clean, clean_lines
 from kachery_tasks.cache import load
 from kachery_tasks.environment import environment_at
 from kachery_tasks.failures import Failure
@@ -145,9 +146,9 @@ def show(job: str, as_json: bool) -> None:
     if record is not None and failure is not None:
         lines.append(("failed", f"{_when(failure)}, after this result: {_error_of(failure)}"))
     for name, text in lines or _lines_of_failure(failure):
-        click.echo(f"{name:12} {text}")
+        click.echo(f"{name:12} {clean(text)}")
     if failure is not None:
-        click.echo(f"\n{failure.traceback}".rstrip())
+        click.echo(f"\n{clean_lines(failure.traceback)}".rstrip())
 
 
 def _print_table(found: list[Record | Failure], *, failed: bool) -> None:
@@ -159,7 +160,8 @@ def _print_table(found: list[Record | Failure], *, failed: bool) -> None:
         if isinstance(one, Record) and one.is_error:
             end += f"  {one.result.type}"
         click.echo(
-            f"{one.job_id[:12]}  {one.task:{width}}  {_when(one)}  {_duration(one.seconds):>8}  {end}"
+            f"{one.job_id[:12]}  {clean(one.task):{width}}  {_when(one)}  {_duration(one.seconds):>8}"
+            f"  {clean(end)}"
         )
 
 
@@ -213,18 +215,13 @@ def _lines_of_environment(facts: dict[str, Any]) -> list[tuple[str, str]]:
         lines.append(("git", git["commit"] + (" (dirty)" if git.get("dirty") else "")))
     if isinstance(command := facts.get("command"), list) and command:
         lines.append(("command", shlex.join(map(str, command))))
-    return [(name, _plain(text)) for name, text in lines]
-
-
-def _plain(text: str) -> str:
-    """A text that somebody else may have written, without what terminals obey."""
-    return "".join(one if one.isprintable() else "?" for one in text)
+    return lines
 
 
 def _read_text(kind: str, name: str, address: bytes) -> str:
     if kind == QUERY_READ:
         return f"an answer, job://{name}"
-    return _plain(f"the mutable {name}") + ("" if address else ", which was not set")
+    return f"the mutable {name}" + ("" if address else ", which was not set")
 
 
 def _listed(title: str, texts: list[str]) -> list[tuple[str, str]]:

@@ -9,8 +9,9 @@ import time
 import click
 
 from kachery_store.amounts import parse_span
-from kachery_store.errors import KacheryError, NotFound, StoreUnavailable
+from kachery_store.errors import BadKey, ConfigError, KacheryError, NotFound, StoreUnavailable
 from kachery_store.identity import (
+    Identity,
     export_identity,
     identity,
     identity_path,
@@ -18,6 +19,8 @@ from kachery_store.identity import (
     is_given,
     own_identity,
 )
+from kachery_store.saying import clean
+from kachery_store.zone_settings import default_root, zones_of
 from kachery_tasks.trusted_keys import Trusted, check_key, distrust, trust, trusted_keys
 
 from .running import SETTINGS
@@ -75,12 +78,25 @@ def import_id(file: str, replace: bool) -> None:
                 text = source.read(_MOST)
     except FileNotFoundError:
         raise NotFound(f"there is no {file}") from None
-    earlier = identity()
+    earlier = _own_if_usable()
     own = import_identity(text, replace=replace)
     click.echo(own.public.hex())
     if earlier is not None and earlier.public != own.public:
-        trust(Trusted(earlier.public.hex(), "your earlier key", pickle=True))
-        click.echo(f"your earlier key {earlier.public.hex()} is trusted from now on", err=True)
+        trust(Trusted(earlier.public.hex(), "your earlier key"))
+        click.echo(
+            f"your earlier key {earlier.public.hex()} is trusted from now on, but not for pickles;"
+            f" if somebody else may have it: kachery trust remove {earlier.public.hex()}",
+            err=True,
+        )
+
+
+def _own_if_usable() -> Identity | None:
+    """The user's own key, if there is one; why it cannot be used is said."""
+    try:
+        return identity()
+    except (BadKey, StoreUnavailable) as error:
+        click.echo(clean(f"your own key cannot be used: {error}"), err=True)
+        return None
 
 
 @click.group("trust", context_settings=SETTINGS)
@@ -107,18 +123,31 @@ def add_trust(
     """
     until = None if expires is None else time.time() + parse_span(expires)
     check_key(key)
-    own = identity()
+    own = _own_if_usable()
     if own is not None and own.public.hex() == key:
         raise KacheryError("that is your own key, which is trusted anyway")
     added = Trusted(key, name, zone, task, pickle, until)
     trust(added)
     click.echo(f"trusted: {added}")
+    if zone is not None:
+        _say_if_unknown(zone)
+
+
+def _say_if_unknown(zone: str) -> None:
+    try:
+        zones = zones_of(default_root())
+    except ConfigError as error:
+        click.echo(clean(f"whether there is a zone {zone!r} cannot be told: {error}"), err=True)
+        return
+    if zone not in zones:
+        told = f"there are {', '.join(sorted(zones))}" if zones else "none is configured"
+        click.echo(clean(f"no zone is named {zone!r} so far ({told})"), err=True)
 
 
 @trust_commands.command("list", context_settings=SETTINGS)
 def list_trust() -> None:
     """List the keys that are trusted, and for what."""
-    own = identity()
+    own = _own_if_usable()
     if own is not None:
         click.echo(f"{own.public.hex()}  your own")
     for one in trusted_keys():

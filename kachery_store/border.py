@@ -10,11 +10,12 @@ from typing import NamedTuple
 
 class Refusal(NamedTuple):
     """Why something of a zone is not taken. `once`: what refusals of which one need be said have in
-    common.
+    common. `is_damage`: nobody can read it.
     """
 
     text: str
     once: str = ""
+    is_damage: bool = False
 
 
 class Border:
@@ -29,6 +30,10 @@ class Border:
     def is_same(self, one: bytes, other: bytes) -> bool:
         """Whether two refs are the same but for who signed them."""
         return one == other
+
+    def is_same_job(self, one: bytes, other: bytes) -> bool:  # noqa: ARG002
+        """Whether one of two intact refs under one name can stand for the other."""
+        return True
 
     def objection(
         self,

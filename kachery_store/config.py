@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import os
-import tomllib
 from typing import Any, NamedTuple
 
 from .errors import ConfigError, ConfigWarning
@@ -85,6 +84,8 @@ def _read(path: str) -> str | None:
 
 
 def _from_toml(path: str, text: str) -> dict[str, Any]:
+    import tomllib  # most stores have no such file
+
     try:
         return tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:

@@ -6,7 +6,6 @@ that other programs published under those names.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -80,6 +79,8 @@ def new_hasher(algorithm: str) -> Hasher:
     """A hasher to be fed piece by piece."""
     if algorithm == "blake3":
         return blake3(max_threads=_threads)
+    import hashlib  # not needed for results, and OpenSSL takes a while to load
+
     return hashlib.new(algorithm)
 
 
@@ -100,4 +101,6 @@ def hash_buffer(algorithm: str, data: Buffer) -> str:
     """The hex digest of a contiguous buffer."""
     if algorithm == "blake3":
         return blake3_bytes(data).hex()
-    return hashlib.new(algorithm, data).hexdigest()
+    hasher = new_hasher(algorithm)
+    hasher.update(data)
+    return hasher.hexdigest()

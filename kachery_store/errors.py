@@ -2,7 +2,8 @@
 
 KacheryError
 ├── NotFound (LookupError)         nothing is stored under that name
-│   └── OutOfReach                 it is not here, and the zone that may have it cannot be asked now
+│   ├── OutOfReach                 it is not here, and the zone that may have it cannot be asked now
+│   └── NotTrusted                 what is there was signed by nobody whom the user trusts
 ├── DigestMismatch                 the bytes there are not the bytes that were stored
 │   └── FeedDamaged                the files of a feed are not what its key signed
 │       ├── FeedRolledBack         a feed is shorter than it was when it was last read
@@ -48,6 +49,10 @@ class NotFound(KacheryError, LookupError):
 
 class OutOfReach(NotFound):
     """It is not in the local store, and the zone, which may have it, cannot be reached now."""
+
+
+class NotTrusted(NotFound):
+    """What a zone has under a name does not count: nobody whom the user trusts has signed it."""
 
 
 class DigestMismatch(KacheryError):

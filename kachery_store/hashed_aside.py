@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from .digest import Digest, new_hasher
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
     from typing import Self
 
     from typing_extensions import Buffer
@@ -34,6 +34,8 @@ class HashedAside:
             self._hasher.update(piece)
             return
         if self._pool is None:
+            from concurrent.futures import ThreadPoolExecutor
+
             self._pool = ThreadPoolExecutor(1, thread_name_prefix="kachery-hash")
         try:
             self._last = self._pool.submit(self._hasher.update, piece)

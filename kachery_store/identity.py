@@ -9,18 +9,25 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from .errors import BadKey, KacheryError, NotFound, StoreUnavailable
 from .signing import Signer, read_private, signer_from, user_folder, verify, write_private
 
-DELEGATED_FOR = 7 * 86_400  # seconds
+DELEGATED_FOR = 30 * 86_400  # seconds; a job that waits and runs for longer cannot be signed
 
-_VARIABLE = "KACHERY_IDENTITY"
+_SAME_FOR = 86_400
+VARIABLE = "KACHERY_IDENTITY"  # the path of a file, or the private key itself
+
 _FORMAT = "kachery identity 1"
 _FILE = "identity.json"
+_SEED = re.compile("[0-9A-Fa-f]{60,}|[0-9A-Za-z+/_-]{40,}={0,2}")  # in hex or base64
+_LONGEST_PATH = 4096
 
 
 class Certificate(NamedTuple):
@@ -59,7 +66,8 @@ class Identity:
         return f"Identity({self.public.hex()})"
 
 
-class Delegated(NamedTuple):
+@dataclass(frozen=True, repr=False)  # no tuple: its items, and so the seed, would go into texts
+class Delegated:
     """An identity on its way to a worker: the seed of a key of its own, whom it stands for, and why."""
 
     seed: bytes
@@ -79,15 +87,12 @@ def identity() -> Identity | None:
 
     Raises BadKey when it is there and cannot be used.
     """
-    given = os.environ.get(_VARIABLE)
+    given = _given()
+    if given is not None:
+        return _identity_in(given.text) if given.text else _read_file(given.path)
     try:
-        return _identity_given(given) if given else _read_file(identity_path())
+        return _read_file(identity_path())
     except NotFound:
-        if given:
-            raise BadKey(
-                f"{_VARIABLE} names {given}, and there is no such file; it is the path of a file that"
-                " `kachery id export` has written, or its text"
-            ) from None
         return None
 
 
@@ -102,7 +107,21 @@ def own_identity() -> Identity:
 
 def is_given() -> bool:
     """Whether the environment says which identity is the user's."""
-    return bool(os.environ.get(_VARIABLE))
+    return bool(os.environ.get(VARIABLE))
+
+
+def environment_without_key() -> dict[str, str]:
+    """The environment of this process for others that it starts: without the private key, if it has it.
+
+    A path stays, which leads them to nothing that they could not read.
+    """
+    environment = dict(os.environ)
+    with suppress(BadKey):
+        given = _given()
+        if given is None or given.path:
+            return environment
+    environment.pop(VARIABLE, None)
+    return environment
 
 
 def identity_path() -> str:
@@ -116,10 +135,10 @@ def export_identity() -> str:
     BadKey, StoreUnavailable.
     """
     own_identity()
-    given = os.environ.get(_VARIABLE)
-    if given and _is_text(given):
-        return json.dumps(_parsed(given, _VARIABLE))
-    return json.dumps(read_private(_path_of(given) if given else identity_path()))
+    given = _given()
+    if given is not None and given.text:
+        return json.dumps(_parsed(given.text, VARIABLE))
+    return json.dumps(read_private(given.path if given else identity_path()))
 
 
 def import_identity(text: str, *, replace: bool = False) -> Identity:
@@ -152,7 +171,7 @@ def delegated() -> Delegated:
     if (
         last is None
         or last.public != own.public
-        or last.certificate.until < now + DELEGATED_FOR // 2
+        or last.certificate.until < now + DELEGATED_FOR - _SAME_FOR
     ):
         seed, until = os.urandom(32), now + DELEGATED_FOR
         public = Signer(seed).public
@@ -175,28 +194,59 @@ def _content(seed: bytes) -> dict[str, Any]:
     }
 
 
-def _identity_given(given: str) -> Identity:
-    return _identity_in(given) if _is_text(given) else _read_file(_path_of(given))
+class _Given(NamedTuple):
+    """What the environment says: the text of an identity, or the path of a file that is there."""
+
+    text: str
+    path: str
+
+    def __repr__(self) -> str:  # the text is a secret
+        return "_Given()"
+
+
+def _given() -> _Given | None:
+    """What KACHERY_IDENTITY says, if it is set. BadKey, without its value, for what it cannot say.
+
+    The value is never shown: what is no path may be a private key, whole or in part.
+    """
+    value = os.environ.get(VARIABLE)
+    if not value:
+        return None
+    bare = _bare(value)
+    if bare.startswith("{"):
+        return _Given(bare, "")
+    path = os.path.abspath(os.path.expanduser(bare))
+    if bare and os.path.exists(path):
+        return _Given("", path)
+    what = "text that is damaged" if _is_like_text(bare) else "the path of a file that is not there"
+    raise BadKey(
+        f"{VARIABLE} is {what}, or cannot be read (it may be secret, so it is not shown): set it to the"
+        " path of a file that `kachery id export` has written, or to its text"
+    )
+
+
+def _bare(value: str) -> str:
+    """A value without what editors, shells and tools for containers put around it."""
+    bare = value.strip().removeprefix("\ufeff").strip()
+    if len(bare) > 1 and bare[0] == bare[-1] and bare[0] in "'\"":
+        bare = bare[1:-1].strip()
+    return bare.removeprefix("\ufeff").strip()
+
+
+def _is_like_text(bare: str) -> bool:
+    """Whether it is rather a key, whole or in part, than a path."""
+    return "{" in bare or len(bare) > _LONGEST_PATH or _SEED.fullmatch(bare) is not None
 
 
 @lru_cache(maxsize=4)
 def _identity_in(text: str) -> Identity:
-    return _identity_of(_parsed(text, _VARIABLE), _VARIABLE)
-
-
-def _is_text(given: str) -> bool:
-    return given.lstrip().startswith("{")
-
-
-def _path_of(given: str) -> str:
-    return os.path.abspath(os.path.expanduser(given))
+    return _identity_of(_parsed(text, VARIABLE), VARIABLE)
 
 
 def _parsed(text: str, what: str) -> dict[str, Any]:
-    try:
+    content = None
+    with suppress(ValueError, RecursionError):  # whose error has the text
         content = json.loads(text)
-    except ValueError:
-        content = None
     if not isinstance(content, dict):
         raise BadKey(f"{what} is no identity: `kachery id export` writes one")
     return content

@@ -6,8 +6,10 @@ Names are hex. What the bytes mean, and whether they are intact, is known to tho
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 from .blobs import set_aside
+from .errors import NotFound
 from .local_backend import LocalBackend
 
 
@@ -46,13 +48,14 @@ class Refs:
         """Forget a name; False when there was nothing under it."""
         return self._backend.remove(self._path(name))
 
-    def drop(self, name: str) -> None:
-        """Forget a name here: what a zone has stays there."""
-        self._backend.remove(self._path(name))
+    def drop(self, name: str, data: bytes) -> None:
+        """Forget a name here, if that is what is under it; what a zone has stays there."""
+        with suppress(NotFound):
+            if self._backend.read(self._path(name)) == data:
+                self._backend.remove(self._path(name))
 
     def spurn(self, name: str) -> None:
-        """Forget a name here; nor does this process take what a zone has."""
-        self.drop(name)
+        """Take nothing under that name from a zone, as long as this process lives."""
 
     def names(self, start: str = "") -> Iterator[str]:
         """All names, in no special order; with `start`, at least those that begin with it."""

@@ -1,4 +1,4 @@
-"""Warnings that point at the user's line, not at one of kachery's."""
+"""What people read: warnings that point at their line; texts of others, harmless on a terminal."""
 
 from __future__ import annotations
 
@@ -16,3 +16,15 @@ def warn(warning: Warning) -> None:
         frame = frame.f_back
         level += 1
     warnings.warn(warning, stacklevel=level)
+
+
+def clean(text: str) -> str:
+    """Text without what cannot be shown or turns the writing round: whoever wrote it may be anybody."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)
+
+
+def clean_lines(text: str) -> str:
+    """The same, for text that may have several lines."""
+    return "\n".join(clean(line.expandtabs()) for line in text.split("\n"))

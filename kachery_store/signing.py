@@ -11,7 +11,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from .errors import BadKey, NotFound, unavailable
@@ -21,6 +21,8 @@ _PRIVATE = 0o600
 _FOLDER = 0o700
 _MOST_FILE = 1_000_000  # bytes
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
+_WRITEABLE = stat.S_IWGRP | stat.S_IWOTH
+_LEFT = re.compile(r"\.([0-9]{1,10})\.[0-9a-f]{16}")  # after the name of a file that is written
 
 
 class Signer:
@@ -70,56 +72,109 @@ def make_private_folder(path: str) -> None:
 
 
 def write_private(path: str, content: dict[str, Any], *, replace: bool = False) -> bool:
-    """Write a JSON file that only the user can read, durably; False when the name is taken."""
+    """Write a JSON file that only the user can read, durably; False when the name is taken.
+
+    What a process that was killed has left of the same file goes.
+    """
     folder = os.path.dirname(path)
     make_private_folder(folder)
     temporary = f"{path}.{os.getpid()}.{os.urandom(8).hex()}"
     try:
+        _remove_leftovers(path)
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _PRIVATE)
-        try:
-            with open(fd, "w", encoding="utf-8") as file:
+        with open(fd, "w", encoding="utf-8") as file:
+            fcntl.flock(fd, fcntl.LOCK_EX)  # until it has its name: nobody takes it for a leftover
+            try:
                 json.dump(content, file)
                 file.flush()
                 os.fsync(fd)
-            if replace:
-                os.replace(temporary, path)
-            else:
-                try:
-                    os.link(temporary, path)
-                except FileExistsError:
-                    return False
-        finally:
-            if os.path.exists(temporary):
-                os.unlink(temporary)
+                if replace:
+                    os.replace(temporary, path)
+                else:
+                    try:
+                        os.link(temporary, path)
+                    except FileExistsError:
+                        return False
+            finally:
+                if os.path.exists(temporary):
+                    os.unlink(temporary)
         _sync(folder)
     except OSError as error:
         raise unavailable(folder, error) from error
     return True
 
 
-def read_private(path: str) -> dict[str, Any]:
-    """A JSON file that only the user can read. NotFound; BadKey when others can read it, or no JSON."""
+def _remove_leftovers(path: str) -> None:
+    """Remove what processes that live no more have left of a file: it may have a private key."""
+    folder, name = os.path.split(path)
+    for found in os.listdir(folder):
+        match = _LEFT.fullmatch(found[len(name) :]) if found.startswith(name) else None
+        if match is not None and not _lives(int(match[1])):
+            _remove_unlocked(os.path.join(folder, found))
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _remove_unlocked(path: str) -> None:
+    """Remove a file unless a process holds it, as one of another machine may."""
+    with suppress(OSError):
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.unlink(path)
+        finally:
+            os.close(fd)
+
+
+def read_private(path: str, *, secret: bool = True) -> dict[str, Any]:
+    """A JSON file of the user alone. NotFound; BadKey when others can read it, or it is no JSON.
+
+    What is not `secret` others may read, but not write.
+    """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
         raise NotFound(f"there is no {path}") from None
     except OSError as error:
         raise unavailable(os.path.dirname(path), error) from error
-    with open(fd, "rb") as file:
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode) or status.st_mode & _OTHERS:
-            raise BadKey(
-                f"{path} can be read or changed by others, so what is in it is no secret: make a new"
-                f" key, or, if you are sure that nobody did, chmod 600 {path}"
-            )
-        data = file.read(_MOST_FILE)
     try:
+        _check_file(path, os.fstat(fd).st_mode, secret=secret)
+        with open(fd, "rb", closefd=False) as file:
+            data = file.read(_MOST_FILE)
+    finally:
+        os.close(fd)
+    content = None
+    with suppress(ValueError, RecursionError):  # whose error may have what is secret
         content = json.loads(data)
-    except ValueError:
-        content = None
     if not isinstance(content, dict):
-        raise BadKey(f"{path} is damaged: it is no JSON object. Restore it from a backup")
+        raise BadKey(
+            f"{path} is damaged: it is no JSON object. Restore it from a backup, or move it away"
+        )
     return content
+
+
+def _check_file(path: str, mode: int, *, secret: bool) -> None:
+    if not stat.S_ISREG(mode):
+        raise BadKey(f"{path} should be a file, and is something else: move it away")
+    if secret and mode & _OTHERS:
+        raise BadKey(
+            f"{path} can be read or changed by others, so what is in it is no secret: move it away, and"
+            " a new key is made when it is needed; or, if you are sure that nobody did:"
+            f" chmod 600 {path}"
+        )
+    if mode & _WRITEABLE:
+        raise BadKey(
+            f"{path} can be changed by others, who may have written into it: look through it, and then"
+            f" chmod go-w {path}"
+        )
 
 
 def signer_from(seed: Any, path: str) -> Signer:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from .blobs import Blobs
 from .border import Border
-from .files import Files
 from .limit import watch
 from .local_backend import LocalBackend
-from .pins import Pins
 from .refs import Refs
-from .uplink import Uplink
-from .zone import Zone
 from .zone_settings import default_root
-from .zoned import ZonedBlobs, ZonedRefs
+
+# What only a store with a zone needs, or only some who use one, is imported when it is needed.
+if TYPE_CHECKING:
+    from .files import Files
+    from .pins import Pins
+    from .uplink import Uplink
+    from .zone import Zone
 
 __all__ = ["Store", "default_root"]
 
@@ -42,23 +46,46 @@ class Store:
         self.root = os.path.abspath(os.path.expanduser(os.fspath(root)))
         self.zone = zone
         self.backend = LocalBackend(self.root)
-        self.uplink = None if zone is None else Uplink(zone, self.backend, border or Border())
+        self.uplink = None if zone is None else self._uplink_to(zone, border or Border())
         self.blobs = self._blobs()
         self.jobs = self._refs("jobs")
         self.code = self._refs("code")
         self.differing = self._refs("differing")
         self.arrays = self._refs("arrays")
         self.failures = Refs(self.backend, "failures")  # what failed here is no zone's business
-        self.files = Files(self.backend, self.blobs)
-        self.pins = Pins(self.backend)
         watch(self.root)
 
+    @cached_property
+    def files(self) -> Files:
+        """Named files."""
+        from .files import Files
+
+        return Files(self.backend, self.blobs)
+
+    @cached_property
+    def pins(self) -> Pins:
+        """What is protected from garbage collection."""
+        from .pins import Pins
+
+        return Pins(self.backend)
+
+    def _uplink_to(self, zone: Zone, border: Border) -> Uplink:
+        from .uplink import Uplink
+
+        return Uplink(zone, self.backend, border)
+
     def _blobs(self) -> Blobs:
-        return Blobs(self.backend) if self.uplink is None else ZonedBlobs(self.backend, self.uplink)
+        if self.uplink is None:
+            return Blobs(self.backend)
+        from .zoned import ZonedBlobs
+
+        return ZonedBlobs(self.backend, self.uplink)
 
     def _refs(self, folder: str) -> Refs:
         if self.uplink is None:
             return Refs(self.backend, folder)
+        from .zoned import ZonedRefs
+
         return ZonedRefs(self.backend, folder, self.uplink)
 
     def __repr__(self) -> str:

@@ -25,6 +25,7 @@ from .errors import (
     DigestMismatch,
     KacheryError,
     NotFound,
+    NotTrusted,
     OutOfReach,
     StoreTooNew,
     StoreUnavailable,
@@ -148,6 +149,9 @@ class Uplink:
         try:
             self._send_held(item, held)
             self.send_now(item)
+        except NotTrusted as error:
+            self.outbox.remove(item)
+            return f"{error}; it does not wait for the zone any longer"
         except (NotFound, DigestMismatch) as error:
             return f"{error}; {item.kind}/{item.name} waits"
         self.outbox.remove(item)
@@ -240,7 +244,10 @@ class Uplink:
         self._kept[item] = time.monotonic()
 
     def send_now(self, item: Item) -> None:
-        """Send one thing that the local store has. NotFound, DigestMismatch, StoreUnavailable."""
+        """Send one thing that the local store has.
+
+        NotFound, DigestMismatch, StoreUnavailable; NotTrusted when its place is taken.
+        """
         backend = self.zone.backend
         if item.kind in _BLOBS:
             transfer.send(backend, make_digest(item.kind, item.name), self._blobs)
@@ -256,8 +263,17 @@ class Uplink:
         first = self.zone.backend.read(name, 0, MOST_REF)
         if self.border.is_same(first, sent):
             return
-        if self.border.objection(item.kind, item.name, first, damaged_too=True):
-            return
+        refusal = self.border.objection(item.kind, item.name, first, damaged_too=True)
+        if refusal is not None and refusal.is_damage:
+            self.zone.backend.quarantine(name, self.zone.backend.status(name))
+            if self.zone.backend.create(name, sent, durable=True):
+                return
+        if refusal is not None or not self.border.is_same_job(first, data):
+            why = "it is of another task" if refusal is None else refusal.text
+            raise NotTrusted(
+                f"{name} cannot be sent, because zone {self.zone.name} has another record of that job,"
+                f" which does not count here: {why}"
+            )
         second = f"{item.name}-{hash_buffer('blake3', data)[:16]}"
         self._local.create(ref_name("differing", second), data, durable=False)
         self._local.replace(name, first)

@@ -15,7 +15,14 @@ from . import transfer
 from .blobs import Blobs
 from .border import Refusal
 from .digest import Digest
-from .errors import DigestMismatch, NotFound, OutOfReach, StoreUnavailable, ZoneWarning
+from .errors import (
+    DigestMismatch,
+    NotFound,
+    NotTrusted,
+    OutOfReach,
+    StoreUnavailable,
+    ZoneWarning,
+)
 from .local_backend import LocalBackend
 from .outbox import Item
 from .refs import Refs
@@ -27,6 +34,8 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 T = TypeVar("T")
+
+_MOST_TOLD = 20  # refusals of which a process warns
 
 
 class ZonedBlobs(Blobs):
@@ -155,16 +164,16 @@ class ZonedRefs(Refs):
         except DigestMismatch as error:
             refusal = Refusal(str(error))
         if refusal is not None:
-            raise NotFound(self._told(path, refusal))
+            raise NotTrusted(self._told(path, refusal))
         return data
 
     def _told(self, path: str, refusal: Refusal) -> str:
         """Say why something of the zone is not used, if that has not been said."""
         what = f"{path} of zone {self._uplink.zone.name} is not used: {refusal.text}"
-        if refusal.once not in self._uplink.told:
+        told = self._uplink.told
+        if (not refusal.once or refusal.once not in told) and len(told) < _MOST_TOLD:
             warn(ZoneWarning(what))
-        if refusal.once:
-            self._uplink.told.add(refusal.once)
+            told.add(refusal.once or path)
         return what
 
     def has(self, name: str) -> bool:
@@ -279,7 +288,6 @@ class ZonedRefs(Refs):
 
     def spurn(self, name: str) -> None:
         """As of Refs."""
-        self.drop(name)
         self._spurned.add(name)
 
     def names(self, start: str = "") -> Iterator[str]:

@@ -16,7 +16,7 @@ from kachery_store.digest import hash_buffer
 
 from .definition import QUERY
 from .record import Record
-from .trust import counts
+from .trust import counted
 
 _LINE = re.compile("[0-9]{1,20} [0-9a-f]{64}")
 _KEPT = 10_000  # answers that the index of a query remembers
@@ -33,22 +33,23 @@ def add_answer(store: Store, query_id: str, record: Record) -> None:
     store.backend.replace(_path(query_id), "\n".join(lines[-_KEPT:]).encode())
 
 
-def answers(store: Store, query_id: str) -> Iterator[Record]:
-    """The answers of a query that are still there, newest first."""
+def answers(store: Store, query_id: str, name: str | None = None) -> Iterator[Record]:
+    """The answers of a query that are still there, newest first; `name` is its, if it is known."""
     for line in reversed(_index(store, query_id)):
         with suppress(NotFound, DigestMismatch, StoreTooNew):
             record_id = line.partition(" ")[2]
             data = store.jobs.read(record_id)
             record = Record.from_bytes(data, record_id)
-            if record.kind == QUERY and counts(store, record, data):
-                yield record
+            found = counted(store, record, data, name) if record.kind == QUERY else None
+            if found is not None:
+                yield found
 
 
-def fresh_answer(store: Store, query_id: str, max_age: float | None) -> Record | None:
+def fresh_answer(store: Store, query_id: str, name: str, max_age: float | None) -> Record | None:
     """The newest answer, if it is at most so many seconds old; None without a `max_age`."""
     if max_age is None:
         return None
-    newest = next(answers(store, query_id), None)
+    newest = next(answers(store, query_id, name), None)
     return newest if newest is not None and age_of(newest) <= max_age else None
 
 

@@ -14,7 +14,7 @@ from kachery_store.errors import KacheryWarning
 from .binding import Arguments
 from .cache import ABSENT
 from .calling import Tries, call
-from .chunk_values import Storing, storing
+from .chunk_scope import Storing, storing
 from .code import Fingerprint
 from .commit import Codes, Took, codes_among, record_of, stated
 from .definition import TASK, Definition
@@ -23,6 +23,7 @@ from .errors import CannotEncode, ImpureTaskWarning, NotStoredWarning
 from .failures import Told, note_failure, note_kept
 from .identity import Addresses, addresses_of, identify
 from .kept_errors import is_kept, raised
+from .parts import Parts
 from .record import ERROR, Record
 from .settings import current
 from .summary import type_name
@@ -67,10 +68,11 @@ def ran(
     told = stated(definition, arguments, addresses)
     codes = codes_among(definition.package, *addresses.told)
     impure: list[KacheryWarning] = []  # what is said of arguments that were changed
+    parts: dict[str, Parts] = {}
 
     def look(strict: bool) -> None:
         if not impure:
-            found = _impurity(job_id, definition, arguments, addresses, strict)
+            found = _impurity(job_id, definition, arguments, addresses, strict, parts)
             impure.extend([] if found is None else [found])
 
     tries = Tries(after_failure=lambda: look(strict=True))
@@ -90,7 +92,8 @@ def ran(
             return result._replace(warning=impure[0])
         with storing(current().store, _journal(job_id, definition, noted_in)) as chunks:
             record, encoded = _record_of(
-                record_id or job_id, definition, told, codes, took, result, addresses
+                record_id or job_id,
+                *(definition, told, codes, took, result, addresses._replace(parts=parts)),
             )
         if chunks.seconds:
             record = record._replace(seconds=took.seconds + chunks.seconds)
@@ -158,15 +161,21 @@ def _journal(job_id: str, definition: Definition, noted_in: Store | None) -> str
 
 
 def _impurity(
-    job_id: str, definition: Definition, arguments: Arguments, before: Addresses, strict: bool
+    job_id: str,
+    definition: Definition,
+    arguments: Arguments,
+    before: Addresses,
+    strict: bool,
+    parts: dict[str, Parts],
 ) -> KacheryWarning | None:
-    """What speaks against storing the result of a run that has just ended."""
+    """What speaks against storing the result of a run that has just ended. Fills in `parts`."""
     after = before
     if before.size <= ALWAYS_CHECKED_UP_TO or strict:
         try:
             after = addresses_of(definition, arguments, before=before)
         except CannotEncode as error:
             return _changed_its(definition, f"arguments ({error})")
+    parts.update(after.parts)
     changed = [repr(name) for name, address in before.of.items() if after.of[name] != address]
     if changed:
         return _changed_its(definition, f"argument {', '.join(changed)}")

@@ -9,7 +9,7 @@ from kachery_store import Digest, DigestMismatch, NotFound, Store
 from kachery_store.errors import KacheryError, KacheryWarning, OutOfReach
 
 from .answers import fresh_answer
-from .chunk_values import reading
+from .chunk_scope import reading
 from .code import package_of
 from .definition import ACTION, QUERY, Definition
 from .errors import CannotDecode
@@ -19,7 +19,8 @@ from .lookup import lookup
 from .names import find_class, qualified_name
 from .notes import add_note
 from .record import Record
-from .settings import current
+from .settings import Settings, current
+from .trust import doubt
 from .values import Encoded, Made, decode, encode_result, remember
 
 _UNCHANGEABLE = frozenset((type(None), bool, int, float, str, bytes))
@@ -44,16 +45,18 @@ class Unusable(DigestMismatch):
     """A record is there, but the result that it names is lost or damaged."""
 
 
-def known(store: Store, job_id: str, definition: Definition) -> Record | None:
+def known(
+    store: Store, job_id: str, definition: Definition, settings: Settings | None = None
+) -> Record | None:
     """What answers a job so that nothing has to run, or None.
 
     That is the record of a task, and of a query an answer that is not older than its `max_age`;
-    what is known of an action is no record (see performing.py).
+    what is known of an action is no record (see performing.py). `settings`: those in force, if at hand.
     """
-    if definition.kind == ACTION or current().refreshes(definition.name):
+    if definition.kind == ACTION or (settings or current()).refreshes(definition.name):
         return None
     if definition.kind == QUERY:
-        return fresh_answer(store, job_id, definition.policy.max_age)
+        return fresh_answer(store, job_id, definition.name, definition.policy.max_age)
     return lookup(store, job_id, definition.name)
 
 
@@ -64,6 +67,7 @@ def load(store: Store, record: Record) -> Any:
     computed again. CannotDecode when this program lacks a class of it, or has another version. An
     exception that was kept as the result is raised.
     """
+    _check_vouched(store, record)
     for name, code in record.result.classes:
         _check_class(name, code)
 
@@ -96,6 +100,14 @@ def load(store: Store, record: Record) -> Any:
         add_note(kept, _kept_since(record))
         raise kept
     return value
+
+
+def _check_vouched(store: Store, record: Record) -> None:
+    """Refuse, with Unusable, a record that was found when its signer was still trusted."""
+    why = doubt(record)
+    if why is not None:
+        lookup(store, record.job_id, record.task)  # which has it go, and says so
+        raise Unusable(f"the result of {record.uri} does not count any more: {why.text}")
 
 
 def _kept_since(record: Record) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import NamedTuple
 
 from kachery_store import Digest, Store
-from kachery_store.errors import ConfigError, NotFound, OutOfReach, ZoneWarning
+from kachery_store.errors import ConfigError, NotFound, NotTrusted, OutOfReach, ZoneWarning
 from kachery_store.outbox import Item
 from kachery_store.saying import warn
 from kachery_store.uplink import Uplink
@@ -155,6 +156,8 @@ def _bring_tables(store: Store, address: str) -> None:
 def _send(uplink: Uplink, item: Item, mentioned_by: str, sent: list[Item]) -> None:
     try:
         uplink.send_now(item)
+    except NotTrusted:
+        raise
     except NotFound:
         if uplink.has(item):  # it is not needed here for that
             pass
@@ -197,7 +200,10 @@ def _all_at_once(
 ) -> None:
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="kachery-carry") as pool:
         try:
-            for _ in pool.map(carry, items):
+            # Each with the settings in force here.
+            sent = [pool.submit(copy_context().run, carry, item) for item in items]
+            for one in sent:
+                one.result()
                 progress(1)
         except BaseException:
             pool.shutdown(cancel_futures=True)

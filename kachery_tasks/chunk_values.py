@@ -1,16 +1,14 @@
 """Chunked arrays as values: what came out of a store is known; what a task returns is stored.
 
 An array of Dask or zarr of unknown content is refused as an argument, because to know it would be to
-compute it. As a result it is stored, chunk by chunk, when the result is encoded (`storing`).
+compute it. As a result it is stored, chunk by chunk, when the result is encoded (see chunk_scope).
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from contextvars import ContextVar
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -18,7 +16,6 @@ from kachery_store import NotFound, Store
 from kachery_store.digest import blake3_bytes
 from kachery_store.errors import KacheryError, OutOfReach, StoreUnavailable, Unsupported
 from kachery_store.refs import Refs
-from kachery_store.survey import at_once
 from kachery_store.zarr.arrays import Opened, StoredArray, commit
 from kachery_store.zarr.chain import AUTO, codecs_json
 from kachery_store.zarr.content import ArrayContent, Content, GroupContent, canonical, encode
@@ -26,61 +23,12 @@ from kachery_store.zarr.lost import WAY_OUT, check_whole
 
 from .chunk_journal import Made, has_lost_result, note_lost_result
 from .chunk_places import Notes, Place, forget_opened, opened, place_in
+from .chunk_scope import Storing, forget_partial, source_now, storing_now
 from .errors import CannotEncode
 from .settings import current
 from .values import chunk_types
 
-
-class Storing:
-    """A result that is being encoded. `job_id`: where what is stored of it is noted, if anywhere.
-
-    `arrays`: how many of its arrays were stored by now;
-    `used`: whether anything was stored in chunks, `seconds`: how long computing and storing it took;
-    `error`: what computing a chunk raised.
-    """
-
-    def __init__(self, store: Store, job_id: str | None) -> None:
-        self.store = store
-        self.job_id = job_id
-        self.arrays = 0
-        self.used = False
-        self.seconds = 0.0
-        self.error: Exception | None = None
-
-
 _FAILED = blake3_bytes(b"failed").hex()  # the note that tells the runs after a failure from it
-
-_reading: ContextVar[tuple[Store, str] | None] = ContextVar("kachery_reading", default=None)
-_storing: ContextVar[Storing | None] = ContextVar("kachery_storing_chunks", default=None)
-
-
-@contextmanager
-def storing(store: Store, job_id: str | None) -> Iterator[Storing]:
-    """Have arrays in chunks that are encoded in this block stored."""
-    now = Storing(store, job_id)
-    reset = _storing.set(now)
-    try:
-        yield now
-    finally:
-        _storing.reset(reset)
-
-
-@contextmanager
-def reading(store: Store, job_id: str = "") -> Iterator[None]:
-    """Have arrays in chunks that are decoded in this block be those of a store, of a job's result."""
-    reset = _reading.set((store, job_id))
-    try:
-        yield
-    finally:
-        _reading.reset(reset)
-
-
-def forget_partial(store: Store, job_id: str) -> None:
-    """Forget which chunks a job has stored, now that its result is."""
-    notes = Refs(store.backend, f"partial/{job_id}")
-    with suppress(StoreUnavailable):  # they do no harm, and a collection takes them
-        for name in list(notes.names()):
-            notes.remove(name)
 
 
 def _notes_of(now: Storing) -> Notes | None:
@@ -110,7 +58,7 @@ class _Chunks:
     """As chunk_types.Chunks says."""
 
     def content_of(self, value: Any) -> Content:
-        now = _storing.get()
+        now = storing_now()
         known = known_of(value)
         if known is None:
             if now is None:
@@ -123,7 +71,7 @@ class _Chunks:
         return known[1]
 
     def opened(self, content: Content) -> Any:
-        store, job_id = _reading.get() or (current().store, "")
+        store, job_id = source_now() or (current().store, "")
         place = place_in(store, encode(content).address)
         try:
             check_whole(opened(place))  # what is lost is computed again now, while that can be done
@@ -244,6 +192,7 @@ def _commit_again(known: tuple[Opened, Content, str], store: Store, *, named: bo
 
 def _count_on(array: StoredArray, store: Store) -> None:
     """Have every chunk be there, and no collection that is under way take one. NotFound."""
+    from kachery_store.survey import at_once
     from kachery_store.zarr import grid
 
     indices = grid.indices(array.content.shape, array.content.chunks)

@@ -13,7 +13,22 @@ import msgpack
 
 from kachery_store.backend import Backend
 from kachery_store.errors import DigestMismatch, NotFound, StoreUnavailable
+from kachery_store.unpacking import unpack
 
+from .fields import (
+    Is,
+    is_address,
+    is_count,
+    is_name,
+    is_name_or_empty,
+    is_seconds,
+    is_text,
+    list_of,
+    one_of,
+    or_none,
+    row_of,
+    wrong_one,
+)
 from .sealed import seal, unseal
 
 MAGIC = "kachery action"
@@ -73,19 +88,25 @@ class Step(NamedTuple):
         what = f"what is known of the action with job id {job_id}"
         body = unseal(data, MAGIC, VERSION, what)
         try:
-            fields: list[Any] = msgpack.unpackb(body)[: len(cls._fields)]
-            if fields[0] != job_id or fields[2] not in (PENDING, RUNNING, UNKNOWN, *FINAL):
+            fields: list[Any] = unpack(body)[: len(cls._fields)]
+            if fields[0] != job_id:
                 raise DigestMismatch(f"{what} is that of another job")
-            fields[_ARGUMENTS] = [tuple(argument) for argument in fields[_ARGUMENTS]]
-            if fields[_FAILURE] is not None:
-                fields[_FAILURE] = Failure._make(fields[_FAILURE][: len(Failure._fields)])
-            return cls(*fields)
-        except (ValueError, TypeError, IndexError, msgpack.UnpackException) as error:
+            step = cls(*fields)
+        except (ValueError, TypeError, IndexError, KeyError) as error:
             raise DigestMismatch(f"{what} is damaged ({error})") from error
+        wrong = wrong_one(cls._fields, _STEP_IS, step)
+        if wrong is not None:
+            raise DigestMismatch(f"{what} is damaged (its {wrong} is not one)")
+        failure = step.failure and Failure._make(step.failure[: len(Failure._fields)])
+        arguments = [(name, address, text) for name, address, text, *_ in step.arguments]
+        return step._replace(arguments=arguments, failure=failure)
 
 
-_ARGUMENTS = Step._fields.index("arguments")
-_FAILURE = Step._fields.index("failure")
+_STEP_IS: tuple[Is, ...] = (
+    *(is_name, is_text, one_of(PENDING, RUNNING, UNKNOWN, *FINAL), is_count, is_name_or_empty),
+    *(list_of(row_of(is_text, is_address, is_text)), is_seconds, is_seconds, is_text, is_text),
+    *(is_count, or_none(row_of(is_text, is_text, is_text)), is_text),
+)
 
 
 class Witness:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import platform
+import sys
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -17,14 +17,15 @@ from .definition import RETURN, Definition
 from .environment import environment_of, here, keep_environment, worker_here
 from .identity import Addresses, ClassCodes, codes_of
 from .kept_code import keep_code
-from .names import find_class
+from .names import callable_name, find_class
+from .parts import Parts
 from .purity import Seen, parent_job
 from .record import FINISHED, INLINE_UP_TO, Record, Result
 from .run_journal import note_run
 from .summary import summary_of, type_name
 from .values import Encoded, encode_result, remember
 
-_PYTHON = platform.python_version()
+_PYTHON = sys.version.split()[0]  # as platform.python_version() has it
 _MOST_VALUES = 8192  # bytes of encodings of arguments in a record
 
 Codes = list[tuple[str, Fingerprint]]  # classes and functions among the arguments, by name
@@ -64,8 +65,13 @@ def codes_among(package: str, classes: ClassCodes, callables: Iterable[Any]) -> 
         code = None if cls is None else class_fingerprint(cls, package)
         if code is not None and code.digest == digest:  # not a later class of the same name
             codes.append((name, code))
-    codes += [(summary_of(value), callable_fingerprint(value)) for value in callables]
+    codes += [(_callable_text(value), callable_fingerprint(value)) for value in callables]
     return list({code.digest: (name, code) for name, code in codes}.values())
+
+
+def _callable_text(value: Any) -> str:
+    """The name under which a function is found again, or a few words about it."""
+    return callable_name(value) or summary_of(value)
 
 
 def record_of(
@@ -79,7 +85,7 @@ def record_of(
 ) -> tuple[Record, Encoded]:
     """The record of a run and the encoding of what it returned. Raises CannotEncode.
 
-    `addresses` are those of the arguments before the run.
+    `addresses` are those of the arguments before the run, with the parts that were found after it.
     """
     encoded = encode_result(value, job_id, pickling=RETURN in definition.opaque)
     host, user = here()
@@ -111,6 +117,7 @@ def record_of(
         worker=worker_here(),
         environment=environment_of(definition),
         values=_values(definition, addresses.small),
+        parts=_parts(definition, addresses.parts),
     )
     return record, encoded
 
@@ -121,6 +128,15 @@ def _values(definition: Definition, small: dict[str, bytes]) -> list[tuple[str, 
     while sum(len(data) for _, data in kept) > _MOST_VALUES:
         kept.pop()
     return kept
+
+
+def _parts(definition: Definition, parts: dict[str, Parts]) -> list[tuple[str, bytes, bool]]:
+    """What is in lists, tuples and dicts among the arguments, so that it can be told who made that."""
+    return [
+        (name, b"".join(found.addresses), found.complete)
+        for name, found in parts.items()
+        if name not in definition.secret
+    ]
 
 
 def commit(

@@ -64,7 +64,7 @@ class DaskExecutor:
             except Exception as error:  # noqa: BLE001 - an input that failed, an argument that
                 settle(future, error=error)  # cannot be sent: this job's alone
                 continue
-            key = _dask_key(job, attempt, self._failed[job.key])
+            key = _dask_key(job, attempt, self._failed[job.key], self._orders.mark)
             graph[key] = (
                 (carry_out, order, list(running.values())) if running else (carry_out, order)
             )
@@ -174,18 +174,20 @@ def _policy_of(job: Job) -> _Policy:
     return policy.priority, tuple(sorted(policy.resources.items()))
 
 
-def _dask_key(job: Job, attempt: int, failed: int) -> str:
+def _dask_key(job: Job, attempt: int, failed: int, mark: str) -> str:
     """The function's name and the job key, as "denoise-3f1c...".
 
     Dask groups tasks by what stands before the dash: for its dashboard, for what it lets wait on the
     scheduler, and in memory, where each group costs as much as a task. After a loss or a
     failure the key is another one, because the scheduler may remember that; so is that of each request
-    of a query.
+    of a query. `mark` keeps apart who does not believe the same people: what a worker finds in a zone is
+    judged for whoever asked.
     """
     name = job.definition.function.__name__
     again = "" if attempt == 1 else f"again{attempt}"
     parts = [
         job.key,
+        mark,
         job.request,
         str(job.attempt or ""),
         f"failed{failed}" if failed else "",

@@ -18,19 +18,18 @@ from .awaiting import in_thread
 from .binding import Arguments
 from .definition import TASK, Definition, import_definition
 from .errors import CannotEncode
-from .foreign import lifted
 from .identity import addresses_of
 from .job import Job
 from .policy import checked
 from .purity import check_allowed
-from .runs import answer
-from .session import session
+from .served import answer
 from .settings import Once, Settings, applied, current
 from .values import Encoder
 
 if TYPE_CHECKING:
     from .explain import Explanation
     from .reproduce import Reproduction
+    from .session import Session
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -69,14 +68,14 @@ class Task(Generic[P, R]):
         except _JobInside:
             return cast("R", self._of_job(self.job(*args, **kwargs)))
         except CannotEncode:
-            if lifted(arguments) is None:
+            if _lifted(arguments) is None:
                 raise
             return cast("R", self._of_job(self.job(*args, **kwargs)))
         settings = current()
-        ask = partial(answer, settings.store, definition, arguments, addresses)
         if definition.is_async:  # by the time it runs, the arguments may have been changed
-            return cast("R", _awaited(partial(ask, strict=settings.strict, waited=True)))
-        value, warning = ask(strict=settings.strict)
+            ask = partial(answer, settings, definition, arguments, addresses, waited=True)
+            return cast("R", _awaited(ask))
+        value, warning = answer(settings, definition, arguments, addresses)
         if warning is not None:
             warn(warning)
         return cast("R", value)
@@ -90,17 +89,17 @@ class Task(Generic[P, R]):
             check_allowed(self.definition)
         arguments = self._arguments(args, kwargs)
         try:
-            return Job(self.definition, arguments, session())
+            return Job(self.definition, arguments, _session())
         except CannotEncode:
-            with_stands = lifted(arguments)
+            with_stands = _lifted(arguments)
             if with_stands is None:
                 raise
-        return Job(self.definition, with_stands, session())
+        return Job(self.definition, with_stands, _session())
 
     def submit(self, /, *args: Any, **kwargs: Any) -> Job:
         """The job of a call, started on the Dask client at hand, or else in this process."""
         job = self.job(*args, **kwargs)
-        session().start([job])
+        _session().start([job])
         return job
 
     def map(self, *iterables: Iterable[Any], progress: bool = True, **constants: Any) -> list[Job]:
@@ -120,7 +119,7 @@ class Task(Generic[P, R]):
             for args in calls:
                 jobs.append(self.job(*args, **constants))
                 bar.add()
-        session().start(jobs)
+        _session().start(jobs)
         return jobs
 
     def refresh(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -321,6 +320,21 @@ async def _under(settings: Settings, call: Callable[[], Any]) -> Any:
 
 async def _job_awaited(job: Job) -> Any:
     return await job
+
+
+# What calls that are served from the store do not need is imported by those who need it.
+
+
+def _session() -> Session:
+    from .session import session
+
+    return session()
+
+
+def _lifted(arguments: Arguments) -> Arguments | None:
+    from .foreign import lifted
+
+    return lifted(arguments)
 
 
 class _JobInside(Exception):

@@ -10,7 +10,6 @@ import getpass
 import logging
 import os
 import platform
-import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -26,7 +25,8 @@ from kachery_store.errors import KacheryError
 from ._version import __version__
 from .definition import Definition
 from .imports import packages_of
-from .repository import Repository, repository_of
+from .names import main_name
+from .repository import repository_of
 from .values import decode, encode
 
 FORMAT = 1
@@ -75,11 +75,14 @@ def here() -> tuple[str, str]:
         user = getpass.getuser()
     except (OSError, KeyError):  # a container without a name for this user
         user = str(os.getuid())
-    return socket.gethostname(), user
+    return os.uname().nodename, user
 
 
 def ask_repository(definition: Definition) -> None:
-    """Begin to find out what state the code of a task is in, which takes a moment."""
+    """Begin to find out what state the code of a task is in, which takes a moment.
+
+    That is when it runs for the first time: the code stays the same, whatever becomes of its file.
+    """
     if definition not in _known:
         repository_of(definition.function)
 
@@ -131,12 +134,11 @@ def _nothing(*_: Any) -> Any:
 
 
 def _facts(definition: Definition) -> dict[str, Any]:
-    repository = repository_of(definition.function)
     return {
         "environment": FORMAT,
         **_process(),
         "packages": packages_of(definition),
-        **_git(repository),
+        **_git(definition),
         "command": _command(),
     }
 
@@ -166,9 +168,24 @@ def _platform() -> str:
     return f"{text}-with-{libc.replace(' ', '')}" if libc else text
 
 
-def _git(repository: Repository | None) -> dict[str, Any]:
+def _git(definition: Definition) -> dict[str, Any]:
+    repository = repository_of(definition.function)
     state = None if repository is None else repository.state()
-    return {} if state is None else {"git": {"commit": state.commit, "dirty": state.is_dirty}}
+    if repository is None or state is None:
+        return {}
+    dirty = state.is_dirty or not repository.has(_files_of(definition))
+    return {"git": {"commit": state.commit, "dirty": dirty}}
+
+
+def _files_of(definition: Definition) -> set[str]:
+    """The files of the modules whose code a task runs."""
+    reached = {name.partition(":")[0] for name, _ in definition.fingerprint().description.nodes}
+    modules = [sys.modules.get("__main__") if one == main_name() else None for one in reached]
+    modules += map(sys.modules.get, reached)
+    files = {getattr(one, "__file__", None) for one in modules}
+    return {one for one in files if isinstance(one, str)} | {
+        definition.function.__code__.co_filename
+    }
 
 
 def _command() -> list[str]:

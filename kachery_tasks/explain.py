@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from kachery_store import Store
 from kachery_store.errors import KacheryError
 from kachery_store.progress import progress_of
+from kachery_store.saying import clean
 
 from .cache import Outcome
 from .code import Coverage, Description, changes, coverage_of
@@ -333,4 +334,4 @@ def _more(items: list[Any]) -> str:
 
 def _when(record: Record) -> str:
     moment = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.started))
-    return f"{moment} by {record.user} on {record.host}"
+    return f"{moment} by {clean(record.user)} on {clean(record.host)}"

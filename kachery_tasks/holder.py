@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 from contextlib import suppress
 from functools import cache
 from typing import NamedTuple
@@ -98,7 +97,7 @@ def processor_time(holder: Holder) -> str | None:
 
 @cache
 def _host() -> str:
-    return socket.gethostname()[:_MOST_NAME]
+    return os.uname().nodename[:_MOST_NAME]
 
 
 @cache

@@ -15,9 +15,12 @@ from .code import callable_fingerprint, class_fingerprint
 from .definition import Definition
 from .errors import CannotEncode
 from .names import class_name, qualified_name
+from .parts import Parts, parts_of
 from .values import Encoded, Encoder, cached_values
 
 SMALL = 1024  # bytes of an encoding that is kept with the address
+_MOST_PARTS = 300  # of an argument that are looked at
+_CONTAINERS = (list, tuple, dict)
 
 _KIND = "kachery job 1"
 
@@ -35,7 +38,8 @@ class Addresses(NamedTuple):
     bytes of all encodings and blobs. `callables`: the functions that were met. `told`: those of the
     classes and functions that are not in secret arguments. `present`: which cached values the
     instances had, by identity; see cached_values. `small`: encodings from which arguments can be had
-    again. `makers`: parameters and the ids of jobs whose results are in them.
+    again. `makers`: parameters and the ids of jobs whose results are in them. `parts`: after a run, of
+    lists, tuples and dicts that are not small, what they have in them.
     """
 
     of: dict[str, bytes]
@@ -46,6 +50,7 @@ class Addresses(NamedTuple):
     present: dict[int, frozenset[str]]
     small: dict[str, bytes]
     makers: list[tuple[str, str]]
+    parts: dict[str, Parts]
 
 
 def addresses_of(
@@ -65,7 +70,7 @@ def addresses_of(
     if known is None:
         known = _NONE
     of, classes, size, callables, (told, named) = dict(known.of), *known[1:5]
-    encoder, small = Encoder(special), dict(known.small)
+    encoder, small, parts = Encoder(special), dict(known.small), dict(known.parts)
     present = dict(known.present) if before is None else before.present
     with cached_values(present, again=before is not None):
         for name in definition.identifying:
@@ -76,6 +81,8 @@ def addresses_of(
             if blobs or opaques or functions or len(data) > SMALL:
                 size += encoded.size
                 small.pop(name, None)
+                if before is not None and type(arguments[name]) in _CONTAINERS:
+                    parts[name] = parts_of(data, _MOST_PARTS)
             else:
                 size += len(data)
                 small[name] = data
@@ -89,10 +96,12 @@ def addresses_of(
                 named += tuple(functions)
     if len(classes) > 1:
         _refuse_namesakes(classes, f"{definition.name.rpartition(':')[2]}(...)")
-    return Addresses(of, classes, size, callables, (told, named), present, small, known.makers)
+    return Addresses(
+        of, classes, size, callables, (told, named), present, small, known.makers, parts
+    )
 
 
-_NONE = Addresses({}, frozenset(), 0, (), (frozenset(), ()), {}, {}, [])
+_NONE = Addresses({}, frozenset(), 0, (), (frozenset(), ()), {}, {}, [], {})
 
 
 def _codes_named(functions: Iterable[Any]) -> ClassCodes:

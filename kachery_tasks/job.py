@@ -205,11 +205,18 @@ class Job:
         future = self.future
         if future is not None and future.done():
             if future.cancelled() or future.exception() is not None:
-                return None
+                return self._kept_error()
             outcome = future.result()
             if outcome.record is not None:
                 return outcome.record
         return None if self._id is None else self.runner.lookup(self._id, self.definition)
+
+    def _kept_error(self) -> Record | None:
+        """The record of what the run raised, if that counts as its result (`cache_errors=`)."""
+        if self._id is None or not self.definition.policy.cache_errors:
+            return None
+        record = self.runner.lookup(self._id, self.definition)
+        return record if record is not None and record.is_error else None
 
     def stored_record(self) -> Record | None:
         """The record as the store has it now, whatever became of this job's own run."""

@@ -12,14 +12,16 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from kachery_store import Store
 from kachery_store.errors import KacheryError, StoreUnavailable, unavailable
 
 from .errors import LeaseLostWarning
 from .file_lease import FileLease, lock_file
-from .zone_lease import ZoneLease
+
+if TYPE_CHECKING:
+    from .zone_lease import ZoneLease
 
 T = TypeVar("T")
 
@@ -48,6 +50,8 @@ class Lease:
         uplink = self._store.uplink
         if uplink is None or uplink.zone.read_only:
             return lookup()
+        from .zone_lease import ZoneLease
+
         self._shared = ZoneLease(self._store.backend, uplink, self._job_id)
         return self._shared.wait(lookup)
 

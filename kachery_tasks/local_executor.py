@@ -101,20 +101,23 @@ def _when_done(inputs: list[Job], dependent: Future[Outcome], start: Callable[[]
     """Start when all inputs are there; fail as soon as one has failed."""
     lock = threading.Lock()
     remaining = len(inputs)
+    to_start = [start]  # once; the futures of the inputs keep this, and are not to keep the job
 
     def start_now() -> None:
         try:
-            start()
+            to_start.pop()()
         except RuntimeError as late:  # the interpreter is shutting down
             _fail(dependent, late)
 
     def one_done(future: Future[Outcome]) -> None:
         nonlocal remaining
         if future.cancelled():
+            to_start.clear()
             _in_turn(dependent.cancel)
             return
         error = future.exception()
         if error is not None:
+            to_start.clear()
             _in_turn(partial(_fail, dependent, error))
             return
         with lock:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from kachery_store import DigestMismatch, NotFound, Store
 
 from .record import Record
-from .trust import counts
+from .trust import counted
 
 
 def lookup(store: Store, job_id: str, task: str | None = None) -> Record | None:
@@ -25,6 +25,7 @@ def lookup(store: Store, job_id: str, task: str | None = None) -> Record | None:
         except DigestMismatch:
             store.jobs.set_aside(job_id)
             return None
-        if counts(store, record, data, task):
-            return record
+        found = counted(store, record, data, task)
+        if found is not None:
+            return found
         # It has gone from here; the zone may have one that counts.

@@ -7,6 +7,7 @@ the name by the client.
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import sys
@@ -104,6 +105,34 @@ def find_class(name: str) -> type | None:
         if isinstance(found, type) and qualified_name(found) == name:
             return found
     return _classes_met.get(name)
+
+
+def callable_name(value: Any) -> str | None:
+    """`module:qualname` under which `find_callable` finds a function; None when it does not."""
+    qualname = getattr(value, "__qualname__", None) or getattr(value, "__name__", None)
+    if not isinstance(qualname, str):
+        return None
+    places = getattr(value, "__module__", None), type(value).__module__.partition(".")[0]
+    for module in places:  # functions made in C may not tell where they are from
+        name = f"{module_name(module)}:{qualname}" if isinstance(module, str) else ""
+        if name and find_callable(name) is value:
+            return name
+    return None
+
+
+def find_callable(name: str) -> Any:
+    """What is called in the module of that name, if that is loaded and has it; nothing is imported."""
+    module, _, qualname = name.partition(":")
+    for loaded in _loaded_modules(module):
+        found: Any = loaded
+        for attribute in qualname.split("."):
+            found = inspect.getattr_static(
+                found, attribute, None
+            )  # modules may have code for getattr
+            found = found.__func__ if isinstance(found, staticmethod) else found
+        if callable(found) and not isinstance(found, type):
+            return found
+    return None
 
 
 def _loaded_modules(name: str) -> Iterator[ModuleType]:

@@ -16,6 +16,7 @@ from kachery_store.zone_settings import ZoneSettings
 from .cache import Outcome
 from .code import callable_fingerprint, class_fingerprint
 from .commit import codes_among
+from .credentials import Credentials, credentials
 from .definition import TASK, Definition
 from .foreign import Foreign
 from .graph import inputs_first
@@ -25,7 +26,6 @@ from .names import find_class, main_name
 from .project import Rule, rule
 from .purity import parent_job
 from .settings import Settings
-from .trust import Credentials, credentials
 from .values import Made, recall, remember
 
 _LAYOUT = "layout.json"  # written when a store is made, and then left alone
@@ -37,7 +37,7 @@ class Standing(NamedTuple):
     The code: `definition` pickled, `by_value` or as a reference to its module; `fingerprint` and
     `syntax` as the client has them; `main`, the name of the client's `__main__`; `rule`, what counts
     as the project there. The settings: `root` and `mark` say which folder the client's store is;
-    `credentials`, which are secret, are told where there is a zone.
+    `credentials` are secret.
     """
 
     task: str
@@ -50,7 +50,7 @@ class Standing(NamedTuple):
     root: str
     mark: int | None
     zone: ZoneSettings | None
-    credentials: Credentials | None
+    credentials: Credentials
     strict: bool
     refresh: bool | frozenset[str]
     read_only: bool
@@ -113,11 +113,17 @@ class Orders:
             "rule": rule(),
             "root": settings.root,
             "zone": (zone := settings.zone_settings()),
-            "credentials": None if zone is None else credentials(signing=not zone.read_only),
+            "credentials": credentials(signing=zone is not None and not zone.read_only),
             "strict": settings.strict,
             "refresh": settings.refresh,
             "read_only": settings.read_only,
         }
+
+    @property
+    def mark(self) -> str:
+        """What tells users apart who believe different people, and must not share a run."""
+        told: Credentials = self._same["credentials"]
+        return told.mark()
 
     def order(
         self, job: Job, inputs: list[str], known: dict[str, Outcome], *, keep_value: bool

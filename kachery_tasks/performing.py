@@ -16,6 +16,7 @@ from contextlib import ExitStack, contextmanager, suppress
 
 from kachery_store import Store, StoreUnavailable
 from kachery_store.errors import KacheryError, KacheryWarning, Unsupported
+from kachery_store.saying import clean
 
 from .binding import Arguments
 from .cache import Outcome
@@ -57,7 +58,7 @@ def perform(
         with ExitStack() as stack:
             with _nothing_started(definition, job_id):
                 stack.enter_context(lease(store_at(store.root), job_id))
-                log = place.log()
+                log = place.log(definition.name)
                 last = settled(place, log)
                 free = _is_free(last, definition.policy)
                 mine = _claimed(place, log, _following(new, last)) if free else None
@@ -218,7 +219,8 @@ def _add_outcome(log: Log, outcome: Step) -> None:
             continue
         if now.run == outcome.run and now.state == outcome.state:
             return
-        told = f"{now.by} has said {now.state}" if now.by else f"it was started again on {now.host}"
+        by, host = clean(now.by), clean(now.host)
+        told = f"{by} has said {now.state}" if by else f"it was started again on {host}"
         raise not_kept(outcome, f"meanwhile {told}, and that is what is known of it now")
 
 

@@ -22,6 +22,7 @@ from multiprocessing.connection import Connection
 import cloudpickle
 
 from kachery_store.errors import KacheryError
+from kachery_store.identity import environment_without_key
 
 from .cache import Outcome
 from .errors import CodeMismatch, WorkerLost
@@ -95,6 +96,7 @@ class _Process:
                 [sys.executable, *flags, "-c", program],
                 pass_fds=(theirs.fileno(), life),
                 stdin=subprocess.DEVNULL,
+                env=environment_without_key(),  # a key of their own comes with their orders
             )
         finally:
             theirs.close()

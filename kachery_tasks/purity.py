@@ -5,9 +5,10 @@ that jobs know which one they are part of, and which they consist of.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from kachery_store.errors import KacheryError
 
@@ -16,12 +17,50 @@ from .errors import NotPure
 from .record import MOST_CHILDREN, MOST_READS, QUERY_READ, Record
 
 
-class _HasId(Protocol):
+class HasId(Protocol):
     """A job."""
 
     @property
     def id(self) -> str | None:
         """The job id, once it is known."""
+
+
+class Asked:
+    """A job that was asked for before its id was known: the job until it is done, then only the id.
+
+    A job keeps its arguments, and a function may ask for more than fits into memory.
+    """
+
+    __slots__ = ("_job", "_job_id")
+
+    def __init__(self, job: HasId) -> None:
+        self._job: HasId | None = job
+        self._job_id: str | None = None
+
+    @property
+    def job_id(self) -> str | None:
+        """The id, as far as it is known."""
+        job = self._job
+        return self._job_id if job is None else _id_of(job)
+
+    def settle(self, done: Future[Any]) -> None:
+        """Let the job go, which is done."""
+        self._job_id = _id_made(done) or self.job_id
+        self._job = None
+
+
+def _id_of(job: HasId) -> str | None:
+    with suppress(KacheryError):  # the result of an input is lost, or a zone is away
+        return job.id
+    return None
+
+
+def _id_made(done: Future[Any]) -> str | None:
+    """The id that the record of a job that is done names; nothing has to be looked up for that."""
+    if done.cancelled() or done.exception() is not None:
+        return None
+    record = done.result().record
+    return None if record is None else str(record.job_id)
 
 
 class Seen:
@@ -31,11 +70,11 @@ class Seen:
 
     def __init__(self) -> None:
         # In the order of the first time; written by all threads of the run.
-        self._asked: dict[str | _HasId, None] = {}
+        self._asked: dict[str | Asked, None] = {}
         self._read: dict[tuple[str, str, bytes], None] = {}
 
-    def ask(self, job: str | _HasId) -> None:
-        """The function asks for a job: its id, or the job, which may get to know its id later."""
+    def ask(self, job: str | Asked) -> None:
+        """The function asks for a job: its id, or what will get to know that."""
         if len(self._asked) < MOST_CHILDREN:
             self._asked[job] = None
 
@@ -48,20 +87,12 @@ class Seen:
         """The ids of the jobs that were asked for, as far as they are known now."""
         if not self._asked:
             return []
-        ids = (_id_of(job) for job in list(self._asked))
+        ids = (job if isinstance(job, str) else job.job_id for job in list(self._asked))
         return list(dict.fromkeys(job_id for job_id in ids if job_id is not None))
 
     def reads(self) -> list[tuple[str, str, bytes]]:
         """What was read."""
         return list(self._read)
-
-
-def _id_of(job: str | _HasId) -> str | None:
-    if isinstance(job, str):
-        return job
-    with suppress(KacheryError):  # the result of an input is lost, or a zone is away
-        return job.id
-    return None
 
 
 class _Run(NamedTuple):
@@ -112,10 +143,11 @@ def seen_here() -> Seen | None:
     return None if run is None else run.seen
 
 
-def note_asked(job: str | _HasId, definition: Definition) -> None:
+def note_asked(job: str | Asked, definition: Definition) -> None:
     """Note that the function that runs here, if one does, asks for a job, as of Seen.ask.
 
-    Of a query it is the answers that count, when it gets them.
+    Of a query it is the answers that count, when it gets them. Whoever has the future of a job that is
+    Asked has `settle` called when that is done.
     """
     run = _running.get()
     if run is not None and definition.kind != QUERY:

@@ -40,7 +40,8 @@ class Query(Task[P, R]):
     def history(self, /, *args: P.args, **kwargs: P.kwargs) -> list[Answer]:
         """The answers that a call has had on this machine and are still stored, oldest first."""
         job = self.job(*args, **kwargs)
-        found = [] if job.id is None else list(answers(current().store, job.id))
+        name = job.definition.name
+        found = [] if job.id is None else list(answers(current().store, job.id, name))
         return [Answer(record) for record in reversed(found)]
 
 

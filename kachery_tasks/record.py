@@ -6,14 +6,29 @@ grow.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import msgpack
 
 from kachery_store.errors import DigestMismatch
+from kachery_store.unpacking import unpack
 
+from .fields import (
+    Is,
+    at_most,
+    is_address,
+    is_bytes,
+    is_count,
+    is_digest,
+    is_name,
+    is_name_or_empty,
+    is_seconds,
+    is_text,
+    list_of,
+    or_none,
+    row_of,
+    wrong_one,
+)
 from .sealed import seal, unseal
 
 MAGIC = "kachery record"
@@ -54,7 +69,8 @@ class Record(NamedTuple):
     address of the answer] and ["mutable", name, address of the value or empty]. `peak_memory` is in
     bytes, of the process. `attempt` counts from 1; 0 is not known. `worker` is the address of the Dask
     worker, or empty. `environment` is the address of what environment.py tells, or empty. `values` are
-    [name, encoding] of small arguments. Older records lack all of these.
+    [name, encoding] of small arguments, `parts` [name, addresses, whether these are all] of what is in
+    others that are lists, tuples and dicts. Older records lack all of these.
     """
 
     job_id: str
@@ -84,6 +100,7 @@ class Record(NamedTuple):
     worker: str = ""
     environment: bytes = b""
     values: list[tuple[str, bytes]] = []  # noqa: RUF012
+    parts: list[tuple[str, bytes, bool]] = []  # noqa: RUF012
 
     @property
     def uri(self) -> str:
@@ -117,13 +134,18 @@ class Record(NamedTuple):
         """The same, for what came into the store through that: its fields need no second look."""
         body = unseal(data, MAGIC, VERSION, f"the record of job {job_id}")
         try:
-            fields: list[Any] = msgpack.unpackb(body)[: len(cls._fields)]
+            fields: list[Any] = unpack(body)[: len(cls._fields)]
             if fields[0] != job_id:
                 raise DigestMismatch(f"the record of job {job_id} is that of another job")
             fields[_RESULT] = Result._make(fields[_RESULT][: len(Result._fields)])
             return cls(*fields)  # an older record has fewer
-        except (ValueError, TypeError, IndexError, KeyError, msgpack.UnpackException) as error:
+        except (ValueError, TypeError, IndexError, KeyError) as error:
             raise DigestMismatch(f"the record of job {job_id} is damaged ({error})") from error
+
+
+def record_in(data: bytes) -> Record:
+    """The record in an intact file, whosever it is."""
+    return Record.of_this_store(data, unpack(unpack(data)[2])[0])
 
 
 _RESULT = Record._fields.index("result")
@@ -134,93 +156,40 @@ def wrong_field(record: Record) -> str | None:
 
     A seal tells only that a record is as somebody wrote it, and in a zone anybody may have.
     """
-    for field, is_right, value in zip(Record._fields, _RECORD_IS, record, strict=True):
-        if not is_right(value):
-            return field
-    return None
-
-
-Is = Callable[[Any], bool]
-
-
-def _is_text(value: Any) -> bool:
-    return type(value) is str
-
-
-def _is_name(value: Any) -> bool:
-    """Whether it can be the name of a file: others lead out of the store."""
-    return type(value) is str and _NAME.fullmatch(value) is not None
-
-
-def _is_bytes(value: Any) -> bool:
-    return type(value) is bytes
-
-
-def _is_digest(value: Any) -> bool:
-    return type(value) is bytes and len(value) == _DIGEST_BYTES
-
-
-def _is_address(value: Any) -> bool:
-    return value == b"" or _is_digest(value)  # of a secret argument
-
-
-def _is_parent(value: Any) -> bool:
-    return value == "" or _is_name(value)
+    return wrong_one(Record._fields, _RECORD_IS, record)
 
 
 def _is_read(value: Any) -> bool:
     if not _READ(value):
         return False
     if value[0] == QUERY_READ:  # of which there is a record, whose name is that of a file
-        return _is_name(value[1]) and value[2] != b""
+        return is_name(value[1]) and value[2] != b""
     return bool(value[0] == MUTABLE_READ)
 
 
-def _is_count(value: Any) -> bool:
-    return type(value) is int and value >= 0
+def _is_addresses(value: Any) -> bool:
+    return is_bytes(value) and len(value) % _ADDRESS == 0
 
 
-def _is_seconds(value: Any) -> bool:
-    return type(value) in (int, float) and 0 <= value < _MOST_SECONDS
+def _is_bool(value: Any) -> bool:
+    return type(value) is bool
 
 
-def _or_none(is_right: Is) -> Is:
-    return lambda value: value is None or is_right(value)
-
-
-def _list_of(is_right: Is) -> Is:
-    return lambda value: type(value) is list and all(map(is_right, value))
-
-
-def _at_most(most: int, is_right: Is) -> Is:
-    return lambda value: is_right(value) and len(value) <= most
-
-
-def _row_of(*rules: Is) -> Is:
-    """A list that may have grown."""
-    return lambda value: (
-        type(value) in (list, Result)
-        and len(value) >= len(rules)
-        and all(is_right(one) for is_right, one in zip(rules, value, strict=False))
-    )
-
-
-_NAME = re.compile("[0-9A-Za-z][0-9A-Za-z_.-]{0,127}")
-_DIGEST_BYTES = 32
-_MOST_SECONDS = 1e11  # of the year 5138; dates have an end
-_CODES = _list_of(_row_of(_is_text, _is_name))
-_PICKLE = _row_of(_is_text, _is_count, _is_digest, _is_digest, _is_count)
-_READ = _row_of(_is_text, _is_text, _is_address)
-_RESULT_IS = _row_of(
-    *(_is_digest, _is_count, _is_text, _CODES),
-    *(_or_none(_is_bytes), _list_of(_PICKLE)),
+_ADDRESS = 32  # bytes
+_CODES = list_of(row_of(is_text, is_name))
+_PICKLE = row_of(is_text, is_count, is_digest, is_digest, is_count)
+_READ = row_of(is_text, is_text, is_address)
+_RESULT_IS = row_of(
+    *(is_digest, is_count, is_text, _CODES),
+    *(or_none(is_bytes), list_of(_PICKLE)),
 )
 _RECORD_IS: tuple[Is, ...] = (
-    *(_is_name, _is_text, _is_text, _or_none(_is_text), _is_name),
-    *(_list_of(_row_of(_is_text, _is_address, _is_text)), _RESULT_IS, _is_text),
-    *(_is_seconds, _is_seconds, _is_text, _is_text, _is_count, _is_text, _is_text),
-    *(_CODES, _list_of(_is_text), _is_parent),
-    *(_list_of(_row_of(_is_text, _is_name)), _at_most(MOST_CHILDREN, _list_of(_is_name))),
-    *(_at_most(MOST_READS, _list_of(_is_read)), _is_seconds, _is_count, _is_count, _is_text),
-    *(_is_address, _list_of(_row_of(_is_text, _is_bytes))),
+    *(is_name, is_text, is_text, or_none(is_text), is_name),
+    *(list_of(row_of(is_text, is_address, is_text)), _RESULT_IS, is_text),
+    *(is_seconds, is_seconds, is_text, is_text, is_count, is_text, is_text),
+    *(_CODES, list_of(is_text), is_name_or_empty),
+    *(list_of(row_of(is_text, is_name)), at_most(MOST_CHILDREN, list_of(is_name))),
+    *(at_most(MOST_READS, list_of(_is_read)), is_seconds, is_count, is_count, is_text),
+    *(is_address, list_of(row_of(is_text, is_bytes))),
+    list_of(row_of(is_text, _is_addresses, _is_bool)),
 )

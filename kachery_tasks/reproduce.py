@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from kachery_store import DigestMismatch, NotFound, Store, StoreUnavailable
@@ -14,21 +14,23 @@ from .attempt import Ran, ran
 from .binding import Arguments
 from .cache import load
 from .commit import keep_differing
-from .definition import Definition
-from .environment import here
-from .errors import CannotDecode, CannotEncode, NotReproducible
+from .definition import ACTION, QUERY, TASK, Definition
+from .environment import environment_at, here
+from .errors import CannotDecode, CannotEncode, NotReproducible, NotStored
 from .identity import addresses_of, identify
 from .lookup import lookup
 from .record import Record
 from .run_journal import note
 from .runs import run_job
+from .settings import current
 from .summary import summary_of, type_name
 from .values import encode
 
 SAME, DIFFERENT, CANNOT = "same", "different", "cannot"  # verdicts, as the feed of jobs tells them
 
-_SHOWN = 5  # places
-_LONGEST = 300  # characters of a line in a verdict
+_SHOWN = 5  # places, and facts of an environment
+_COMPARED = ("host", "python", "implementation", "platform", "kachery")
+_MOST_TOLD, _LONGEST = 12, 300  # lines of a verdict, and characters of one
 
 
 @dataclass(frozen=True, repr=False)
@@ -36,13 +38,15 @@ class Reproduction:
     """What came of running a job again; true when the result was the same.
 
     `record` is the stored one, `again` that of the second run. `differences` are places in the result
-    with what was there before and what came now.
+    with what was there before and what came now; `environment` is what was not the same around the two
+    runs: host, Python, versions of packages.
     """
 
     same: bool
     record: Record
     again: Record
     differences: list[str]
+    environment: list[str] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         return self.same
@@ -54,20 +58,28 @@ class Reproduction:
         return "\n".join(
             [
                 f"different: {job} gave another result than at first; the first one stays",
-                *(f"  {place}" for place in self.differences),
+                *(f"  {line}" for line in (*self.differences, *self.environment)),
             ]
         )
 
 
 def reproduce(
-    store: Store, definition: Definition, arguments: Arguments, *, strict: bool
+    store: Store,
+    definition: Definition,
+    arguments: Arguments,
+    *,
+    strict: bool,
+    not_kept: Sequence[str] = (),
 ) -> Reproduction:
     """Run a job again and compare; what has never run is run, and stored, first.
 
-    The function runs in this process, what has never run twice. Another result is noted in the
-    store, and the verdict for the feed of jobs. Raises what the function raises, NotReproducible when a
-    result cannot be stored and so cannot be compared.
+    `not_kept` are ignored parameters for whose arguments defaults stand: another result tells nothing
+    then. The function runs in this process, what has never run twice. Another result is noted in the
+    store, and the verdict for the feed of jobs. Raises what the function raises, NotReproducible for
+    what is no task, and when a result cannot be stored and so cannot be compared; NotStored with
+    `read_only`.
     """
+    check_may_run(definition)
     addresses = addresses_of(definition, arguments)
     job_id = identify(definition, addresses)
     record = lookup(store, job_id, definition.name)
@@ -75,20 +87,39 @@ def reproduce(
         outcome = run_job(store, job_id, definition, arguments, addresses, strict=strict)
         record = outcome.record
         if record is None:
-            raise NotReproducible(str(outcome.warning))
+            raise NotReproducible(_why_not_stored(definition, outcome.warning))
         addresses = addresses_of(definition, arguments)
+    verdicts = _Verdicts(store, definition, record, not_kept)
     try:
         again = ran(job_id, definition, arguments, addresses, strict=strict)
     except KacheryError as error:
-        note_verdict(store, record, CANNOT, [str(error)])
+        verdicts.cannot(str(error), error)
         raise
     except Exception as error:
-        note_verdict(store, record, DIFFERENT, [raised_now(error)])
+        verdicts.raised(error)
         raise
     if again.record is None:
-        note_verdict(store, record, CANNOT, [str(again.warning)])
-        raise NotReproducible(str(again.warning))
-    return _compared(store, record, again, again.record)
+        why = _why_not_stored(definition, again.warning)
+        verdicts.cannot(why, again.warning)
+        raise NotReproducible(why)
+    return verdicts.compared(again, again.record)
+
+
+def check_may_run(definition: Definition) -> None:
+    """Refuse what is no task, with NotReproducible, and to run anything with `read_only`: NotStored."""
+    if definition.kind != TASK:
+        raise NotReproducible(
+            f"{definition.name} is {_KINDS[definition.kind]}: only tasks are run again. `kachery show`"
+            " tells what is known of it"
+        )
+    if current().read_only:
+        raise NotStored(f"{definition.name} would have to run again, and read_only=True")
+
+
+_KINDS = {
+    QUERY: "a query, which asks the outside world, whose answers change",
+    ACTION: "an action, which would change the outside world once more",
+}
 
 
 def raised_now(error: Exception) -> str:
@@ -96,14 +127,62 @@ def raised_now(error: Exception) -> str:
     return f"a result at first, raised {type(error).__name__}: {error} now"
 
 
-def _compared(store: Store, record: Record, again: Ran, second: Record) -> Reproduction:
-    if second.result.address == record.result.address:
-        note_verdict(store, record, SAME, [])
-        return Reproduction(same=True, record=record, again=second, differences=[])
-    keep_differing(store, second)
-    places = _places(store, record, again)
-    note_verdict(store, record, DIFFERENT, places)
-    return Reproduction(same=False, record=record, again=second, differences=places)
+def _why_not_stored(definition: Definition, warning: Exception | None) -> str:
+    return str(warning or f"the result of {definition.name} was not stored")
+
+
+class _Verdicts:
+    """What is said of a second run, here and in the feed of jobs: there nothing of secret arguments."""
+
+    def __init__(
+        self, store: Store, definition: Definition, record: Record, not_kept: Sequence[str]
+    ) -> None:
+        self._store = store
+        self._definition = definition
+        self._record = record
+        self._not_kept = not_kept
+
+    def cannot(self, why: str, error: Exception | None) -> None:
+        """It could not be run, or its result not be compared."""
+        hidden = f"it raised {type(error).__name__}"
+        self._note(CANNOT, [hidden if self._definition.secret else why])
+
+    def raised(self, error: Exception) -> None:
+        """It raised what it had not raised. NotReproducible when that tells nothing."""
+        self._refuse_if_not_kept(f"it raised {type(error).__name__}: {error}", error)
+        hidden = f"a result at first, raised {type(error).__name__} now"
+        self._note(DIFFERENT, [hidden if self._definition.secret else raised_now(error)])
+
+    def compared(self, again: Ran, second: Record) -> Reproduction:
+        """It gave a result. NotReproducible when that is another one and this tells nothing."""
+        record = self._record
+        if second.result.address == record.result.address:
+            self._note(SAME, [])
+            return Reproduction(same=True, record=record, again=second, differences=[])
+        self._refuse_if_not_kept("the result is another one")
+        keep_differing(self._store, second)
+        places = _places(self._store, record, again)
+        around = _around(self._store, record, second)
+        told = ["another result"] if self._definition.secret else places
+        self._note(DIFFERENT, [*told, *around])
+        return Reproduction(
+            same=False, record=record, again=second, differences=places, environment=around
+        )
+
+    def _refuse_if_not_kept(self, what: str, error: Exception | None = None) -> None:
+        if not self._not_kept:
+            return
+        names = ", ".join(f"`{name}`" for name in self._not_kept)
+        why = (
+            f"of arguments in ignore= nothing is kept: with the default of {names}"
+            f" {what}, which may be because of that. Call its .reproduce(...) with the arguments"
+        )
+        self.cannot(why, error)
+        what = f"{self._record.task} (job {self._record.job_id[:12]})"
+        raise NotReproducible(f"{what}: {why}") from error
+
+    def _note(self, verdict: str, why: Sequence[str]) -> None:
+        note_verdict(self._store, self._record, verdict, why)
 
 
 def note_verdict(store: Store, record: Record, verdict: str, why: Sequence[str]) -> None:
@@ -115,12 +194,33 @@ def note_verdict(store: Store, record: Record, verdict: str, why: Sequence[str])
         "task": record.task,
         "result": record.result.address.hex(),
         "verdict": verdict,
-        "why": [line[:_LONGEST] for line in why[: _SHOWN + 1]],
+        "why": [line[:_LONGEST] for line in why[:_MOST_TOLD]],
         "time": time.time(),
         "host": host,
         "user": user,
     }
     note(store, host, user, told)
+
+
+def _around(store: Store, record: Record, second: Record) -> list[str]:
+    """What differs between the environments of two runs, as far as both are known."""
+    first, now = (
+        {**(environment_at(store, one.environment) or {}), "host": one.host, "python": one.python}
+        for one in (record, second)
+    )
+    told = [
+        f"{name}: {first[name]} at first, {now[name]} now"
+        for name in _COMPARED
+        if name in first and name in now and first[name] != now[name]
+    ]
+    packages = [one.get("packages") for one in (first, now)]
+    before, after = (one if isinstance(one, dict) else {} for one in packages)
+    told += [
+        f"{name}: version {before[name]} at first, {after[name]} now"
+        for name in before
+        if before[name] and after.get(name) and before[name] != after[name]
+    ]
+    return told if len(told) <= _SHOWN else [*told[:_SHOWN], "..."]
 
 
 def _places(store: Store, record: Record, again: Ran) -> list[str]:

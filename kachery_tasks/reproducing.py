@@ -10,22 +10,25 @@ from typing import Any
 from kachery_store import Digest, DigestMismatch, NotFound, Store
 from kachery_store.errors import KacheryError
 
+from .assembled import assembled
 from .binding import Arguments
-from .cache import load
-from .chunk_values import reading
+from .cache import encoding_of, load
+from .chunk_scope import reading
 from .code_now import code_changes, task_named
 from .definition import TASK, Definition
 from .environment import environment_at
-from .errors import CannotDecode, NotReproducible
+from .errors import CannotDecode, NotReproducible, NotStored
+from .graph import inputs_first
 from .identity import addresses_of, identify
 from .job import Job
 from .listing import all_records, find_record
 from .lookup import lookup
 from .record import Record
-from .reproduce import CANNOT, Reproduction, note_verdict
+from .reproduce import CANNOT, Reproduction, check_may_run, note_verdict
 from .reproduce import reproduce as run_again
 from .settings import current
-from .values import decode, encode
+from .summary import type_name
+from .values import decode
 from .values.opaque import Made
 
 _SHOWN = 3  # changes of the code
@@ -38,14 +41,33 @@ def reproduce(x: str | Job | Record, *, imports: Sequence[str] = ()) -> Reproduc
     are looked for: the module that defines the task is imported, and `imports` first, where the task
     has a name of its own. The function runs in this process. The first result stays; the verdict
     goes into the feed of jobs. Raises NotReproducible when it cannot be run again, which says why,
-    what the function raises, NotFound.
+    what the function raises, NotFound, NotStored with `read_only`.
     """
     settings = current()
     if isinstance(x, Job):
-        arguments = x.substituted(lambda job: job.result())
-        return run_again(settings.store, x.definition, arguments, strict=settings.strict)
+        return _in_hand(x)
+    if not isinstance(x, Record | str):
+        raise NotReproducible(
+            f"{type_name(x)} is neither a Job, a Record, a job:// URI nor the beginning of a job id."
+            " Which job made a value, kachery.lineage(value=...) tells; `kachery jobs` lists what is"
+            " stored"
+        )
     record = x if isinstance(x, Record) else find_record(settings.store, x)
     return Reproducing(settings.store, imports).run(record)
+
+
+def _in_hand(job: Job) -> Reproduction:
+    """Run a job again with the arguments that it has; only tasks among them are run for that."""
+    check_may_run(job.definition)
+    for one in inputs_first([job]):
+        if one.definition.kind != TASK and not one.done():
+            raise NotReproducible(
+                f"an argument of {job.task} comes from the {one.definition.kind} {one.task}, which is"
+                " not started for that: hand over a record, job.record, whose arguments are known"
+            )
+    settings = current()
+    arguments = job.substituted(lambda one: one.result())
+    return run_again(settings.store, job.definition, arguments, strict=settings.strict)
 
 
 class Reproducing:
@@ -58,8 +80,10 @@ class Reproducing:
 
     def run(self, record: Record) -> Reproduction:
         """Run the job of a record again. Raises as `reproduce`."""
+        if current().read_only:
+            raise NotStored(f"{record.task} would have to run again, and read_only=True")
         try:
-            definition, arguments = self._call(record)
+            definition, arguments, not_kept = self._call(record)
         except Exception as error:  # whatever decoders of the user's own raise
             why = (
                 str(error)
@@ -68,9 +92,10 @@ class Reproducing:
             )
             note_verdict(self._store, record, CANNOT, [why])
             raise NotReproducible(f"{record.task} (job {record.job_id[:12]}): {why}") from error
-        return run_again(self._store, definition, arguments, strict=current().strict)
+        strict = current().strict
+        return run_again(self._store, definition, arguments, strict=strict, not_kept=not_kept)
 
-    def _call(self, record: Record) -> tuple[Definition, Arguments]:
+    def _call(self, record: Record) -> tuple[Definition, Arguments, list[str]]:
         if record.kind != TASK:
             raise NotReproducible(f"it is a {record.kind}: the outside world changes")
         definition = task_named(record.task, self._imports)
@@ -85,10 +110,10 @@ class Reproducing:
                 raise NotReproducible(f"argument `{name}`, read back, is not what it was")
         if identify(definition, addresses) != record.job_id:
             raise NotReproducible("the code of something among its arguments is another now")
-        return definition, arguments
+        return definition, arguments, [name for name in arguments if name in definition.ignore]
 
     def _refuse_other_code(self, definition: Definition, record: Record) -> None:
-        changed = code_changes(self._store, definition, record)
+        changed = code_changes(self._store, definition, record).told
         if not changed:
             return
         more = f" and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""
@@ -101,8 +126,12 @@ class Reproducing:
         commit = git.get("commit") if isinstance(git, dict) else None
         if not isinstance(git, dict) or not isinstance(commit, str):
             return ": bring back what it was"
-        dirty = ", with changes that were not committed" if git.get("dirty") else ""
-        return f": it ran at git commit {commit[:12]}{dirty}: check that out"
+        if git.get("dirty"):
+            return (
+                f": it ran at git commit {commit[:12]}, with changes or files that were not committed:"
+                " check that out, and bring back those"
+            )
+        return f": it ran at git commit {commit[:12]}: check that out"
 
     # Arguments
 
@@ -149,12 +178,15 @@ class Reproducing:
     def _results(self, record: Record, name: str, address: bytes) -> Any:
         """A list or tuple of the results of jobs, if it has the argument's address."""
         made = [lookup(self._store, job_id) for of, job_id in record.inputs if of == name]
-        values = [load(self._store, one) for one in made if one is not None]
-        for kind in (list, tuple):
-            value = kind(values)
-            if len(values) == len(made) and encode(value).address == address:
-                return value
-        raise NotFound("its parts are not known")
+        known = [one for one in made if one is not None]
+        if not known or len(known) < len(made):
+            raise NotFound("its parts are not known")
+        summary = next(text for of, _, text in record.arguments if of == name)
+        encodings = [encoding_of(self._store, one) for one in known]
+        whole = assembled(encodings, address, summary)
+        if whole is None:
+            raise NotFound("its parts are not known")
+        return whole.kind(load(self._store, known[i]) for i in whole.order)
 
     def _decoded(self, encoding: bytes) -> Any:
         def load_blob(digest: bytes, _: int) -> memoryview:

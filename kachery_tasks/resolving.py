@@ -6,8 +6,9 @@ import time
 from collections.abc import Iterator
 
 from kachery_store import NotFound, Store
-from kachery_store.errors import Busy, KacheryError
+from kachery_store.errors import Busy, KacheryError, KacheryWarning, StoreTooNew
 from kachery_store.running import is_running
+from kachery_store.saying import warn
 
 from .claims import ERROR, FINISHED, PENDING, RUNNING, UNKNOWN, Log, Step, job_ids
 from .environment import here
@@ -84,7 +85,11 @@ def _known_of_all(store: Store, start: str) -> Iterator[Step]:
     if store.zone is not None:
         found.update(job_ids(store.zone.backend, start))
     for job_id in sorted(found):
-        step = known_of(store, job_id)
+        try:
+            step = known_of(store, job_id)
+        except StoreTooNew as error:  # the others can be told all the same
+            warn(KacheryWarning(f"{error}; the action with job id {job_id} is left out"))
+            continue
         if step is not None:
             yield step
 

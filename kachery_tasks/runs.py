@@ -11,29 +11,27 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
-from kachery_store import DigestMismatch, Store, StoreUnavailable
+from kachery_store import Store, StoreUnavailable
 from kachery_store.amounts import span_text
-from kachery_store.errors import KacheryWarning, OutOfReach
 from kachery_store.saying import warn
 
 from . import counting
 from .answers import add_answer, age_of, answer_id, answers
 from .attempt import Ran, not_stored, ran
 from .binding import Arguments
-from .cache import ABSENT, Outcome, Unusable, known, load
+from .cache import ABSENT, Outcome, known, load
 from .calling import call
-from .chunk_values import forget_partial
+from .chunk_scope import forget_partial
 from .commit import commit, keep_differing
 from .definition import ACTION, QUERY, Definition
-from .errors import CannotDecode, NotStored, NotStoredWarning, StaleResultWarning
+from .errors import NotStored, NotStoredWarning, StaleResultWarning
 from .failures import carried, forget_failure
 from .identity import Addresses, addresses_of, identify
 from .inputs import changed_since
 from .lease import Lease, lease
 from .lookup import lookup
 from .names import works_for_client
-from .performing import perform
-from .purity import inside_task, note_answer, note_asked
+from .purity import inside_task
 from .record import Record
 from .settings import current
 
@@ -55,6 +53,8 @@ def run_job(
     raises; then nothing is stored.
     """
     if definition.kind == ACTION:
+        from .performing import perform  # tasks and queries do without
+
         return perform(store, job_id, definition, arguments, addresses)
     if current().read_only:
         return _only_read(store, job_id, definition)
@@ -93,67 +93,6 @@ def _only_read(store: Store, job_id: str, definition: Definition) -> Outcome:
             " where it may be stored"
         )
     return Outcome(record)
-
-
-def answer(
-    store: Store,
-    definition: Definition,
-    arguments: Arguments,
-    addresses: Addresses,
-    *,
-    strict: bool,
-    waited: bool = False,
-) -> tuple[Any, KacheryWarning | None]:
-    """The value of a call whose argument addresses are known, and a warning if it was not stored.
-
-    `waited` says that the addresses were taken some time ago: the arguments are hashed again before
-    the function runs. Raises what the function raises.
-    """
-    job_id = identify(definition, addresses)
-    note_asked(job_id, definition)
-    if waited:
-        run = partial(run_submitted, store, definition, arguments, expected=job_id, strict=strict)
-    else:
-        run = partial(run_job, store, job_id, definition, arguments, addresses, strict=strict)
-    warning = None
-    for _ in range(_ATTEMPTS):
-        try:
-            record = known(store, job_id, definition)
-        except StoreUnavailable:
-            record = None  # run_job meets the same and says so
-        if record is None:
-            try:
-                outcome = run()
-            except Exception as error:
-                counting.failure(definition.name, error)
-                raise
-            if outcome.record is None or outcome.value is not ABSENT:
-                counting.miss(outcome.record, definition.name)
-                note_answer(outcome.record)
-                return outcome.value, outcome.warning
-            record, warning = outcome.record, outcome.warning
-        try:
-            return _served(store, record), warning
-        except Unusable:
-            continue  # it has been set aside, so now it is computed
-        except (CannotDecode, StoreUnavailable, OutOfReach) as error:
-            return call(definition, arguments), not_stored(definition, error)
-    damage = DigestMismatch("what is stored of it was damaged each time it was read")
-    return call(definition, arguments), not_stored(definition, damage)
-
-
-def _served(store: Store, record: Record) -> Any:
-    """The value that a record names, counted as a hit; so is an exception that was kept."""
-    try:
-        value = load(store, record)
-    except (Unusable, CannotDecode, StoreUnavailable, OutOfReach):
-        raise
-    except Exception:
-        counting.hit(record)
-        raise
-    counting.hit(record)
-    note_answer(record)
-    return value
 
 
 def run_submitted(
@@ -275,7 +214,8 @@ def _ask(
             noted_in=store,
         )
     except Exception as error:
-        last = next(answers(store, query_id), None) if definition.policy.fallback else None
+        earlier = answers(store, query_id, definition.name)
+        last = next(earlier, None) if definition.policy.fallback else None
         if last is None:
             raise
         return Outcome(last, warning=_stale(definition, last, error))

@@ -19,6 +19,7 @@ from kachery_store.digest import blake3_bytes
 from kachery_store.errors import DigestMismatch, StoreTooNew
 from kachery_store.identity import Certificate, Identity
 from kachery_store.signing import verify
+from kachery_store.unpacking import unpack
 
 MOST_SIGNATURES = 8
 
@@ -49,12 +50,12 @@ def unseal(data: bytes, magic: str, version: int, what: str) -> bytes:
     Raises DigestMismatch when it is damaged or something else, StoreTooNew for another version.
     """
     try:
-        found, number, body, digest, signatures, *_ = msgpack.unpackb(data)
-        if found != magic or type(signatures) is not list or type(body) is not bytes:
+        found, number, body, digest, signatures, *_ = unpack(data)
+        if found != magic or type(number) is not int or type(body) is not bytes:
             raise DigestMismatch(f"{what} is damaged")
-        if digest != _digest(magic, number, body):
+        if type(signatures) is not list or digest != _digest(magic, number, body):
             raise DigestMismatch(f"{what} is damaged")
-    except (ValueError, TypeError, msgpack.UnpackException) as error:
+    except (ValueError, TypeError) as error:
         raise DigestMismatch(f"{what} is damaged ({error})") from error
     if number != version:
         raise StoreTooNew(
@@ -70,7 +71,7 @@ def is_signed(data: bytes) -> bool:
 
 def signed(data: bytes, identity: Identity) -> bytes:
     """An intact file with a signature of this identity; one that has signatures is left as it is."""
-    magic, version, body, digest, signatures = msgpack.unpackb(data)
+    magic, version, body, digest, signatures = unpack(data)
     if signatures:
         return data
     certificate = None if identity.certificate is None else list(identity.certificate)
@@ -82,9 +83,9 @@ def signed(data: bytes, identity: Identity) -> bytes:
 def same_seal(one: bytes, other: bytes) -> bool:
     """Whether two files are the same but for their signatures; False for what is no such file."""
     try:
-        first, second = msgpack.unpackb(one), msgpack.unpackb(other)
+        first, second = unpack(one), unpack(other)
         return bool(first[:4] == second[:4])
-    except (ValueError, TypeError, msgpack.UnpackException):
+    except (ValueError, TypeError):
         return False
 
 
@@ -94,7 +95,7 @@ def signatures_of(data: bytes) -> list[Signature]:
     Raises ValueError when one does not fit, or the file is not written in the only form for it: what is
     not covered by signatures says nothing then.
     """
-    content = msgpack.unpackb(data)
+    content = unpack(data)
     if len(content) != 5 or msgpack.packb(content) != data:
         raise ValueError("it is not written as this kachery writes it")
     return _checked(content[3], content[4])
@@ -104,7 +105,7 @@ def signers_of(data: bytes) -> list[Signature]:
     """The signatures of an intact file of the local store, which were checked when it came there."""
     return [
         Signature(key, None if certificate is None else certificate[1])
-        for key, _, certificate, _ in msgpack.unpackb(data)[4]
+        for key, _, certificate, _ in unpack(data)[4]
     ]
 
 

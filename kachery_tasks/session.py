@@ -21,9 +21,10 @@ from .definition import Definition
 from .graph import inputs_first, levels
 from .job import Job
 from .local_executor import LocalExecutor
-from .purity import note_answer, note_asked
+from .purity import Asked, note_answer, note_asked
 from .record import Record
 from .settings import THREADS, Settings, applied, client_in_force, current
+from .trust import doubt
 
 _ATTEMPTS = 3  # how often a job is started again because a stored result turned out to be damaged
 _LOOKUPS = 32  # at the same time, in a zone
@@ -64,8 +65,8 @@ class Session:
             return known(self._settings.store, job_id, definition)
 
     def holds(self, record: Record) -> bool:
-        """Whether a record is stored."""
-        return self._settings.store.jobs.has(record.job_id)
+        """Whether a record is stored, and counts."""
+        return doubt(record) is None and self._settings.store.jobs.has(record.job_id)
 
     def encoding(self, record: Record) -> bytes:
         """The encoding of the result that a record names."""
@@ -95,13 +96,14 @@ class Session:
     def _start(self, jobs: Sequence[Job]) -> int:
         to_run: dict[str, Job] = {}
         twins: dict[int, tuple[Job, Job]] = {}
+        asked: list[tuple[Job, Asked]] = []
         for level in levels(jobs, without=_has_future):
             for job in level:
                 job.reconsider()
             ahead = self._looked_up(level)
             for job in level:
                 if job.runner is self:  # and not what Dask computes
-                    note_asked(job if job.inputs else job.key, job.definition)
+                    note_asked(_asked(job, asked), job.definition)
                 if self._settle(job, ahead):
                     continue
                 first = to_run.setdefault(job.key, job)
@@ -116,6 +118,8 @@ class Session:
         for job, first in twins.values():
             job.join(first)
             self._note_unfinished(job)
+        for job, one in asked:
+            job.started().add_done_callback(one.settle)
         self._hand_over(list(to_run.values()))
         return len(to_run)
 
@@ -292,6 +296,14 @@ def session() -> Session:
         settings.session = Session(settings)
     found: Session = settings.session
     return found
+
+
+def _asked(job: Job, unknown: list[tuple[Job, Asked]]) -> str | Asked:
+    """A job as it is noted that it was asked for; those whose ids may not be known are added to."""
+    if not job.inputs:
+        return job.key
+    unknown.append((job, Asked(job)))
+    return unknown[-1][1]
 
 
 def _has_future(job: Job) -> bool:

@@ -13,6 +13,7 @@ from kachery_store import Store
 from kachery_store.store import default_root
 from kachery_store.zone_settings import ZoneSettings, zone_in_force, zone_named
 
+from .credentials import Credentials, acting
 from .project import configure_rule, rule
 from .trust import Trust
 
@@ -29,12 +30,13 @@ class Settings:
     `root` is the store's folder; `zone` is OF_ENVIRONMENT, None (none), a name, or ZoneSettings;
     `client` is AT_HAND, None (this process) or a Client; `refresh` is True, or the names of the tasks
     that run though their results are known; with `read_only` nothing runs. Without a client jobs run
-    on THREADS or in PROCESSES, which `executor` says.
+    on THREADS or in PROCESSES, which `executor` says. `credentials` are those that a worker was told.
     """
 
     __slots__ = (
         "_store",
         "client",
+        "credentials",
         "executor",
         "read_only",
         "refresh",
@@ -53,8 +55,10 @@ class Settings:
         refresh: bool | frozenset[str] = False,
         read_only: bool = False,
         executor: str = THREADS,
+        credentials: Credentials | None = None,
     ) -> None:
         self.root = root
+        self.credentials = credentials
         self.executor = executor
         self.zone = zone
         self.client = client
@@ -96,6 +100,7 @@ class Settings:
             self.refresh if refresh is UNCHANGED else _names(refresh),
             self.read_only if read_only is UNCHANGED else read_only,
             self.executor if executor is UNCHANGED else _executor(executor),
+            self.credentials,
         )
 
     def refresh_inside(self) -> bool | frozenset[str]:
@@ -192,10 +197,11 @@ def using(
 @contextmanager
 def applied(settings: Settings) -> Iterator[None]:
     """These settings for a with-block."""
-    reset = _in_force.set(settings)
+    reset, acting_before = _in_force.set(settings), acting.set(settings.credentials)
     try:
         yield
     finally:
+        acting.reset(acting_before)
         _in_force.reset(reset)
 
 

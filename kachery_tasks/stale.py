@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 from kachery_store import DigestMismatch, NotFound, Store, StoreTooNew
 from kachery_store.amounts import span_text
-from kachery_store.digest import blake3_bytes
 from kachery_store.errors import KacheryError
 
 from .answers import age_of
@@ -16,11 +15,10 @@ from .definition import QUERY, Definition
 from .holdings import holdings
 from .listing import all_records, is_called
 from .record import Record
+from .same_calls import WHOLE, Calls, ran_since
 from .settings import current
 
 CODE, LOST, ASKED, INPUT, UNKNOWN = "code", "lost", "asked", "input", "unknown"  # kinds of reasons
-
-_TELLING = 1024  # bytes; a value that is smaller may be the same as another one by chance
 
 Seen = Callable[[], object]
 
@@ -61,13 +59,14 @@ def stale(
 ) -> list[StaleJob]:
     """The stored jobs that would be computed again if their calls were made now, newest first.
 
-    Of the jobs of one call, made with other code or other results of its inputs, the newest counts.
+    Of the jobs of one call, made with other code or other results of its inputs, the one counts that
+    answers it now, if there is one, and otherwise the newest.
     task: only this one, its name or the part after the colon. The modules that define the tasks are
     imported, and `imports` first, where a task has a name of its own. `seen()` is called for each job
     looked at. No task runs.
     """
     survey = _Survey(current().store, imports)
-    found = [survey.judged(record) for record in survey.newest_of_calls(seen)]
+    found = list(survey.judged(seen))
     return [
         one
         for one in sorted(found, key=lambda one: one.started, reverse=True)
@@ -81,59 +80,37 @@ class _Survey:
     def __init__(self, store: Store, imports: Sequence[str]) -> None:
         self._store = store
         self._imports = imports
-        made = sorted(all_records(store), key=lambda one: one.started)
-        self.records = {record.job_id: record for record in made}
-        self._makers = _makers(made)
-        self._calls: dict[str, bytes] = {}
-        self._newest: dict[bytes, Record] = {}
-        self._stale: set[str] = set()
         self._tasks: dict[str, Definition | str] = {}
         self._changes: dict[Any, list[Reason]] = {}
+        made = sorted(all_records(store), key=lambda one: one.started)
+        self._calls = Calls(store, made, self._definition)
+        self.records = self._calls.records
+        self._answers: dict[bytes, StaleJob] = {}  # what each call gets, as far as it is judged
         self._held_by = holdings(store)
-        for record in made:  # inputs were made before those who took them
-            call = self._calls[record.job_id] = self._call_of(record)
-            self._newest[call] = record
 
-    def newest_of_calls(self, seen: Seen) -> Iterator[Record]:
-        """The newest job of each call, in the order in which they were made."""
-        for record in self.records.values():
-            seen()
-            if self._newest[self._calls[record.job_id]] is record:
-                yield record
+    def judged(self, seen: Seen) -> Iterator[StaleJob]:
+        """Of each call the newest job that answers it now; of one that none answers the newest."""
+        for call, jobs in self._calls.each():
+            found = None
+            for record in jobs:
+                seen()
+                if found is None or found.reasons:
+                    one = StaleJob(
+                        record.job_id, record.task, record.started, self._reasons(record)
+                    )
+                    found = one if found is None or not one.reasons else found
+            assert found is not None  # noqa: S101 - each call has jobs
+            self._answers[call] = found
+            yield found
 
-    def judged(self, record: Record) -> StaleJob:
-        """A job with the reasons why it is stale, if it is; its inputs have been judged."""
+    # Reasons
+
+    def _reasons(self, record: Record) -> list[Reason]:
+        """Why a job is stale; its inputs have been judged."""
         reasons = [*self._of_code(record), *self._of_age(record)]
         if self._is_lost(record):
             reasons.append(Reason(LOST, "its result is lost, or damaged"))
-        reasons += self._of_inputs(record)
-        found = StaleJob(record.job_id, record.task, record.started, reasons)
-        if not found.is_unknown:
-            self._stale.add(record.job_id)
-        return found
-
-    # Calls
-
-    def _inputs(self, record: Record) -> list[tuple[str, str]]:
-        """Parameters and the jobs whose results they were."""
-        told = {name for name, _ in record.inputs}
-        found = list(record.inputs)
-        for name, address, _ in record.arguments:
-            maker = None if name in told else self._makers.get(address)
-            if maker is not None and maker.started + maker.seconds <= record.started:
-                found.append((name, maker.job_id))
-        return found
-
-    def _call_of(self, record: Record) -> bytes:
-        """What is the same for the jobs of one call, whatever its code and that of its inputs was."""
-        inputs = self._inputs(record)
-        parts: list[Any] = [record.kind, record.task]
-        for name, address, _ in record.arguments:
-            made = [self._calls.get(job_id, job_id) for of, job_id in inputs if of == name]
-            parts.append((name, made or address or record.job_id))
-        return blake3_bytes(repr(parts).encode())
-
-    # Reasons
+        return [*reasons, *self._of_inputs(record)]
 
     def _of_code(self, record: Record) -> list[Reason]:
         definition = self._definition(record.task)
@@ -151,7 +128,10 @@ class _Survey:
             changed = code_changes(self._store, definition, record)
         except KacheryError as error:
             return [Reason(UNKNOWN, str(error))]
-        return [Reason(CODE, change) for change in changed]
+        return [
+            *(Reason(CODE, change) for change in changed.told),
+            *(Reason(UNKNOWN, why) for why in changed.unknown),
+        ]
 
     def _definition(self, task: str) -> Definition | str:
         if task not in self._tasks:
@@ -189,25 +169,34 @@ class _Survey:
         return not held.complete
 
     def _of_inputs(self, record: Record) -> Iterator[Reason]:
-        for name, job_id in self._inputs(record):
+        for name, job_id in self._calls.inputs(record):
             then = self.records.get(job_id)
             if then is None:
                 yield Reason(INPUT, f"what made its argument `{name}` is not stored any more")
                 continue
-            now = self._newest[self._calls[job_id]]
-            if now.result.address != then.result.address:
+            answer = self._answers.get(self._calls.call_of(job_id))
+            now = then if answer is None else self.records[answer.job_id]
+            taken = self._taken(record, name, then)
+            if taken is None:
+                yield Reason(
+                    UNKNOWN,
+                    f"whether its argument `{name}` is what it was cannot be told: {now.task}, of which"
+                    " a result is in it, ran again since",
+                )
+            elif now.result.address != taken:
                 yield Reason(INPUT, f"its argument `{name}`, of {now.task}, is another now")
-            elif now.job_id in self._stale:
+            elif answer is not None and answer.reasons and not answer.is_unknown:
                 yield Reason(INPUT, f"its argument `{name}`, of {now.task}, is stale")
 
+    def _taken(self, record: Record, name: str, then: Record) -> bytes | None:
+        """The address of what a job took from an input; None when that was replaced, and is not known.
 
-def _makers(made: Sequence[Record]) -> dict[bytes, Record]:
-    """By the address of a result the job that made it first; of results that are no one else's."""
-    found: dict[bytes, Record] = {}
-    for record in made:
-        if record.result.size > _TELLING and not record.is_error:
-            found.setdefault(record.result.address, record)
-    return found
+        The record of an input may be that of a later run.
+        """
+        form = self._calls.form(record, name)
+        if form == WHOLE:
+            return next(address for one, address, _ in record.arguments if one == name)
+        return None if form is None and ran_since(then, record) else then.result.address
 
 
 _TITLES = {

@@ -8,64 +8,24 @@ when a key is trusted no longer, what it signed counts no longer (docs/trust.md)
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
-from typing import NamedTuple
+import errno
+from collections.abc import Iterable
 
 from kachery_store import Store
 from kachery_store.border import Border, Refusal
 from kachery_store.errors import BadKey, DigestMismatch, StoreTooNew, StoreUnavailable, ZoneWarning
-from kachery_store.identity import Delegated, Identity, delegated, identity, is_given, own_identity
 from kachery_store.saying import warn
 from kachery_store.signing import user_folder
 
 from .claims import Step, Witness
-from .record import Record, wrong_field
+from .credentials import believed, own_keys, signing_identity
+from .record import Record, record_in, wrong_field
 from .sealed import Signature, is_signed, same_seal, signatures_of, signed, signers_of
-from .trusted_keys import Trusted, date_text, trusted_keys
+from .trusted_keys import Trusted, date_text
 
 _SLACK = 3600.0  # seconds by which the clocks of workers may be ahead
 _RECORDS = ("jobs", "differing")
 _MOST_SHOWN = 80  # characters of what somebody else has written
-
-
-class Credentials(NamedTuple):
-    """What a worker needs to sign in the user's place, and to know whom the user trusts.
-
-    `own`: the user's public key, or None; `delegated`: None where nothing is to be signed.
-    """
-
-    own: bytes | None
-    delegated: Delegated | None
-    trusted: tuple[Trusted, ...]
-
-
-_acting: ContextVar[Credentials | None] = ContextVar("kachery_credentials", default=None)
-
-
-def credentials(*, signing: bool) -> Credentials:
-    """Those of this user, for workers; `signing`: which write to the zone. BadKey, StoreUnavailable."""
-    told = _acting.get()
-    if told is not None:
-        return told
-    own = own_identity() if signing else identity()
-    return Credentials(
-        None if own is None else own.public, delegated() if signing else None, trusted_keys()
-    )
-
-
-@contextmanager
-def acting_for(told: Credentials | None) -> Iterator[None]:
-    """On a worker: sign and trust as the user does who has sent these, if any, and not as its own user.
-
-    A worker whose environment has an identity of its own (KACHERY_IDENTITY) signs with that.
-    """
-    reset = _acting.set(told)
-    try:
-        yield
-    finally:
-        _acting.reset(reset)
 
 
 class Trust(Border):
@@ -84,6 +44,11 @@ class Trust(Border):
         """As of Border."""
         return one == other or same_seal(one, other)
 
+    def is_same_job(self, one: bytes, other: bytes) -> bool:
+        """As of Border: a key that is trusted for some tasks only could say that of another one's."""
+        first, second = record_in(one), record_in(other)
+        return first.task == second.task and first.fingerprint == second.fingerprint
+
     def objection(
         self, folder: str, name: str, data: bytes, *, damaged_too: bool = False
     ) -> Refusal | None:
@@ -93,14 +58,18 @@ class Trust(Border):
         try:
             return objection(name.partition("-")[0], data, self._zone)
         except DigestMismatch as error:
-            return Refusal(str(error)) if damaged_too else None
+            return Refusal(str(error), is_damage=True) if damaged_too else None
 
 
 class TrustedWitness(Witness):
-    """Signs the steps of actions that go to a zone, and believes those of trusted keys."""
+    """Signs the steps of an action that go to a zone, and believes those of trusted keys.
 
-    def __init__(self, zone: str) -> None:
+    `action`: its name, or None where only its id is known.
+    """
+
+    def __init__(self, zone: str, action: str | None) -> None:
         self._zone = zone
+        self._action = action
 
     def signed(self, data: bytes) -> bytes:
         """As of Witness."""
@@ -114,7 +83,7 @@ class TrustedWitness(Witness):
             return str(error)
         why = refusal(
             found,
-            step.action,
+            self._action,
             self._zone,
             made=step.changed,
             pickle=False,
@@ -126,9 +95,10 @@ class TrustedWitness(Witness):
 def outgoing(data: bytes) -> bytes:
     """A record, or a step of an action, with the user's signature. StoreUnavailable."""
     try:
-        return signed(data, _signing())
+        return signed(data, signing_identity())
     except BadKey as error:
-        raise StoreUnavailable(f"nothing can be signed: {error}", place=user_folder()) from error
+        what = f"nothing can be signed: {error}"
+        raise StoreUnavailable(what, errno.EACCES, user_folder()) from error
     except (ValueError, TypeError):  # it is damaged, which is found elsewhere
         return data
 
@@ -138,14 +108,14 @@ def objection(job_id: str, data: bytes, zone: str) -> Refusal | None:
     try:
         record = Record.of_this_store(data, job_id)
     except StoreTooNew as error:
-        return Refusal(str(error))
+        return Refusal(str(error), f"too new {zone}")
     wrong = wrong_field(record)
     if wrong is not None:
-        return Refusal(f"its {wrong} is not one")
+        return Refusal(f"its {wrong} is not one", f"wrong {zone}")
     try:
         found = signatures_of(data)
     except ValueError as error:
-        return Refusal(str(error))
+        return Refusal(str(error), f"unfit {zone}")
     return _refusal_of(record, found, zone)
 
 
@@ -162,7 +132,7 @@ def _refusal_of(record: Record, found: Iterable[Signature], zone: str | None) ->
 
 def refusal(
     found: Iterable[Signature],
-    task: str,
+    task: str | None,
     zone: str | None,
     *,
     made: float,
@@ -171,11 +141,12 @@ def refusal(
 ) -> Refusal | None:
     """Why none of these signatures, which fit, makes something count; None when one does.
 
-    `task`: whose it is. `zone`: where it comes from; None: it came earlier. `made`: when, as it says
-    itself. `claimed`: who made it, as it says.
+    `task`: whose it is; None: that is not known, so who is trusted for some tasks only does not count.
+    `zone`: where it comes from; None: it came earlier. `made`: when, as it says itself. `claimed`: who
+    made it, as it says.
     """
     why = None
-    own, trusted = _own_keys(), _trusted()
+    own, trusted = own_keys(), believed()
     for one in found:
         if one.until is not None and made > one.until + _SLACK:
             why = _outlived(one, zone)
@@ -192,32 +163,49 @@ def refusal(
     )
 
 
-def counts(store: Store, record: Record, data: bytes, task: str | None = None) -> bool:
-    """Whether a record of the local store counts now; one that does not goes from there.
+class Vouched(Record):
+    """A record that came from a zone, with the signatures that it had: whoever uses it asks once more
+    whether they count.
+    """
+
+    signatures: tuple[Signature, ...] = ()
+
+
+def counted(store: Store, record: Record, data: bytes, task: str | None = None) -> Record | None:
+    """A record of the local store if it counts now; one that does not goes from there.
 
     What was made here does. What came from a zone has signatures, which were checked when it came: it
-    counts as long as one of those keys is trusted, and if it is of `task`, where that is given. BadKey
-    when it cannot be told who is.
+    counts as long as one of those keys is trusted, and if it is of `task`, where that is given; it is a
+    Vouched then. BadKey when it cannot be told who is trusted.
     """
     if not is_signed(data):
-        return True
+        return record
+    vouched = Vouched(*record)
+    vouched.signatures = tuple(signers_of(data))
     if task is not None and record.task != task:
+        why: Refusal | None = Refusal(
+            f"it says that it is of {_shown(record.task)}, not of {task}", f"task {task}"
+        )
         store.jobs.spurn(record.job_id)
-        why: Refusal | None = Refusal(f"it says that it is of {_shown(record.task)}, not of {task}")
     else:
-        why = _refusal_of(record, signers_of(data), None)
+        why = doubt(vouched)
     if why is None:
-        return True
-    store.jobs.drop(record.job_id)
+        return vouched
+    store.jobs.drop(record.job_id, data)
     about = f"{store.root} {why.once}"
     if not why.once or about not in _told:
         warn(ZoneWarning(f"{record.uri}, which came from a zone, does not count now: {why.text}"))
     if why.once:
         _told.add(about)
-    return False
+    return None
 
 
 _told: set[str] = set()  # what has been said of local stores
+
+
+def doubt(record: Record) -> Refusal | None:
+    """Why a record that was found earlier counts no longer, or None."""
+    return _refusal_of(record, record.signatures, None) if isinstance(record, Vouched) else None
 
 
 def signers(data: bytes) -> tuple[str, ...]:
@@ -225,35 +213,17 @@ def signers(data: bytes) -> tuple[str, ...]:
     return tuple(one.key.hex() for one in signers_of(data))
 
 
-def _signing() -> Identity:
-    told = _acting.get()
-    if told is None or told.delegated is None or is_given():
-        return own_identity()
-    return told.delegated.identity()
-
-
-def _own_keys() -> list[bytes]:
-    told = _acting.get()
-    own = identity() if told is None or is_given() else None
-    keys = [None if own is None else own.public, None if told is None else told.own]
-    return [key for key in keys if key is not None]
-
-
-def _trusted() -> tuple[Trusted, ...]:
-    told = _acting.get()
-    return trusted_keys() if told is None else told.trusted
-
-
 def _not_trusted(
     key: str,
     entries: list[Trusted],
-    task: str,
+    task: str | None,
     zone: str | None,
     *,
     pickle: bool,
     claimed: str,
 ) -> Refusal:
     once = f"{key} {zone} {pickle}"
+    shown = "this" if task is None else _shown(task)
     command = f"kachery trust add {key}"
     if not entries:
         return Refusal(
@@ -263,7 +233,7 @@ def _not_trusted(
         )
     if pickle and any(entry.covers(task, zone, pickle=False) for entry in entries):
         return Refusal(
-            f"the result of {task} has a pickle in it, which can run any code when it is read, and key"
+            f"the result of {shown} has a pickle in it, which can run any code when it is read, and key"
             f" {key} is not trusted for that. If you would run its owner's programs: {command} --pickle",
             once,
         )
@@ -271,9 +241,9 @@ def _not_trusted(
     scope = f"; it was trusted until {date_text(max(ended))}" if ended else ""
     listed = "; ".join(str(one) for one in entries)
     return Refusal(
-        f"it is signed by key {key}, which you trust, but not for {task} in this zone, or not any"
+        f"it is signed by key {key}, which you trust, but not for {shown} here, or not any"
         f" longer{scope} (kachery trust list: {listed})",
-        f"{once} {task}",
+        f"{once} scope",
     )
 
 

@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 from kachery_store.errors import BadKey, NotFound, unavailable
+from kachery_store.saying import clean
 from kachery_store.signing import (
     locked,
     make_private_folder,
@@ -23,6 +24,7 @@ _FILE = "trusted-keys.json"
 _FORMAT = "kachery trusted keys 1"
 _KEY = re.compile("[0-9a-f]{64}")
 _MOST_NAME = 200  # characters
+_LAST = 95_617_584_000.0  # seconds since 1970: the year 5000
 
 
 class Trusted(NamedTuple):
@@ -43,27 +45,33 @@ class Trusted(NamedTuple):
 
     def __str__(self) -> str:
         told = [self.name] if self.name else []
-        told += [f"only zone {self.zone}"] if self.zone else []
-        told += [f"only tasks {self.task}"] if self.task else []
+        told += [] if self.zone is None else [f"only zone {self.zone}"]
+        told += [] if self.task is None else [f"only tasks {self.task}"]
         told += ["also pickles"] if self.pickle else []
         if self.until is not None:
             word = "until" if self.until > time.time() else "ENDED"
             told.append(f"{word} {date_text(self.until)}")
-        return f"{self.key}  {', '.join(told)}".rstrip()
+        return clean(f"{self.key}  {', '.join(told)}".rstrip())
 
-    def covers(self, task: str, zone: str | None, *, pickle: bool) -> bool:
-        """Whether it is trusted for a record of a task that comes from a zone; None: it came earlier."""
+    def covers(self, task: str | None, zone: str | None, *, pickle: bool) -> bool:
+        """Whether it is trusted for a record of a task that comes from a zone.
+
+        `task` None: that is not known. `zone` None: it came earlier.
+        """
         return (
             (self.until is None or time.time() < self.until)
             and (self.zone is None or zone is None or self.zone == zone)
-            and (self.task is None or fnmatchcase(task, self.task))
+            and (self.task is None or (task is not None and fnmatchcase(task, self.task)))
             and (self.pickle or not pickle)
         )
 
 
 def date_text(moment: float) -> str:
     """A day, as people write it."""
-    return f"{datetime.datetime.fromtimestamp(moment).astimezone():%Y-%m-%d %H:%M}"
+    try:
+        return f"{datetime.datetime.fromtimestamp(moment).astimezone():%Y-%m-%d %H:%M}"
+    except (ValueError, OverflowError, OSError):
+        return "the end of time"
 
 
 def trusted_keys() -> tuple[Trusted, ...]:
@@ -88,8 +96,7 @@ _known: tuple[tuple[Any, ...], tuple[Trusted, ...]] | None = None
 def trust(new: Trusted) -> None:
     """Trust a key, also for this. BadKey for what is none, StoreUnavailable."""
     check_key(new.key)
-    if len(new.name) > _MOST_NAME:
-        raise BadKey(f"a name for a key has at most {_MOST_NAME} characters")
+    _check_scope(new)
 
     def added(now: tuple[Trusted, ...]) -> list[Trusted]:
         same = [one for one in now if one.key == new.key and _scope(one) == _scope(new)]
@@ -117,6 +124,17 @@ def check_key(key: str) -> None:
         raise BadKey(f"{key[:80]!r} is no key: that has 64 digits of 0-9 and a-f; see `kachery id`")
 
 
+def _check_scope(new: Trusted) -> None:
+    if len(new.name) > _MOST_NAME:
+        raise BadKey(f"a name for a key has at most {_MOST_NAME} characters")
+    if "" in (new.zone, new.task):
+        raise BadKey(
+            "an empty zone or task is none: name one, or leave it out to trust the key for all of them"
+        )
+    if new.until is not None and not 0 <= new.until < _LAST:
+        raise BadKey("trust cannot end after the year 5000: to trust for ever, leave the end out")
+
+
 def _scope(one: Trusted) -> tuple[str | None, str | None]:
     return one.zone, one.task
 
@@ -139,7 +157,7 @@ def _change(changed: Any) -> None:
 
 def _read(path: str) -> tuple[Trusted, ...]:
     try:
-        content = read_private(path)
+        content = read_private(path, secret=False)
     except NotFound:
         return ()
     if content.get("format") != _FORMAT or not isinstance(content.get("keys"), list):

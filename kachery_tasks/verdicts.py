@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from kachery_store.saying import clean, clean_lines
 from kachery_store.zone import Zone
 
 from .claims import ERROR, FINISHED, Failure, Step
@@ -29,15 +30,16 @@ def told(last: Step, zone: Zone | None) -> None:
     if last.state == FINISHED:
         return
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(last.started))
-    what = f"the action {last.action} (job {last.job_id})"
-    where = f"on {last.host} (process {last.pid}, by {last.user}) on {when}"
+    what = f"the action {clean(last.action)} (job {last.job_id})"
+    where = f"on {clean(last.host)} (process {last.pid}, by {clean(last.user)}) on {when}"
     failure = last.failure
     if last.state == ERROR:
-        by = f"{last.by} has said that it failed"
+        by = f"{clean(last.by)} has said that it failed"
         how = by if failure is None or last.by else f"raised {_words(failure)}"
+        trace = clean_lines(failure.traceback) if failure else ""
         failed = ActionFailed(
             f"{what} was started {where}, and {how}. It is not started again: hand it another"
-            f' idempotency="..." if it shall be.\n{failure.traceback if failure else ""}'.rstrip(),
+            f' idempotency="..." if it shall be.\n{trace}'.rstrip(),
             last.job_id,
         )
         if failure is not None:
@@ -54,7 +56,8 @@ def told(last: Step, zone: Zone | None) -> None:
 
 
 def _words(failure: Failure) -> str:
-    return f"{failure.type}: {failure.message}" if failure.message else failure.type
+    text = f"{failure.type}: {failure.message}" if failure.message else failure.type
+    return clean(" ".join(text.split()))
 
 
 def option(state: str) -> str:

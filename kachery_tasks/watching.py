@@ -40,9 +40,9 @@ class Place:
         self.notes = Notes(store.backend, job_id)
         self._store = store
 
-    def log(self) -> Log:
-        """The steps, as those who are trusted tell them."""
-        witness = None if self.zone is None else TrustedWitness(self.zone.name)
+    def log(self, action: str | None = None) -> Log:
+        """The steps of the action, whose name may be known, as those who are trusted tell them."""
+        witness = None if self.zone is None else TrustedWitness(self.zone.name, action)
         return Log(self.backend, self.job_id, witness)
 
     def prepare(self) -> None:

@@ -28,7 +28,6 @@ from .project import rule_known
 from .purity import asked_by
 from .runs import run_submitted
 from .settings import Settings, applied
-from .trust import acting_for
 
 
 def carry_out(order: Order, inputs: Sequence[Outcome] = ()) -> Outcome:
@@ -38,7 +37,6 @@ def carry_out(order: Order, inputs: Sequence[Outcome] = ()) -> Outcome:
         settings = _settings(_root_here(told), told)
         with (
             applied(settings),
-            acting_for(told.credentials),
             at_worker(_dask_worker()),
             asked_by(order.parent),
         ):
@@ -61,7 +59,7 @@ def value_here(standing: bytes, outcome: Outcome) -> Any:
         return outcome.value
     with main_known_as(told.main), rule_known(told.rule), syntax_known(told.syntax):
         settings = _settings(_root_here(told), told)
-        with applied(settings), acting_for(told.credentials):
+        with applied(settings):
             return value_of(settings.store, outcome)
 
 
@@ -120,7 +118,15 @@ def _definition_by_value(pickled: bytes) -> Definition:
 
 
 def _settings(root: str, told: Standing) -> Settings:
-    return Settings(root, told.zone, None, told.strict, told.refresh, told.read_only)
+    return Settings(
+        root,
+        told.zone,
+        None,
+        told.strict,
+        told.refresh,
+        told.read_only,
+        credentials=told.credentials,
+    )
 
 
 def _root_here(told: Standing) -> str:

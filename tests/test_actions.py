@@ -824,7 +824,7 @@ def test_a_child_that_was_forked_inside_tells_nothing(store_dir):
 
 
 def test_a_step_is_read_back():
-    step = Step("ab", "m:f", "error", 2, "c0", [("n", b"1", "1")], 1.5, 2.5, "h", "u", 3)
+    step = Step("ab", "m:f", "error", 2, "c0", [("n", b"1" * 32, "1")], 1.5, 2.5, "h", "u", 3)
     assert Step.from_bytes(step.to_bytes(), "ab") == step
     with pytest.raises(kachery.DigestMismatch):
         Step.from_bytes(step.to_bytes(), "cd")

@@ -450,8 +450,8 @@ def _weaken(monkeypatch, what):
     if isinstance(what, tuple):
         monkeypatch.setattr(*what)
     elif what == "no look at the task":
-        real = kachery_tasks.trust.counts
-        monkeypatch.setattr(kachery_tasks.lookup, "counts", lambda *given: real(*given[:3]))
+        real = kachery_tasks.trust.counted
+        monkeypatch.setattr(kachery_tasks.lookup, "counted", lambda *given: real(*given[:3]))
     elif what == "revoking is forgotten":
         monkeypatch.setattr("test_attacks.distrust", lambda key: 1)
     elif what == "any blob fits":

@@ -370,13 +370,15 @@ def test_records_of_all_times_are_read():
         Record.from_bytes(data, job_id) for job_id, data, older in records_of_vectors() if not older
     ]
     old = [Record.from_bytes(data, job_id) for job_id, data, older in records_of_vectors() if older]
-    assert [record.attempt for record in new] == [1, 1, 3] and len(old) == 4
+    assert [record.attempt for record in new] == [1, 1, 3] and len(old) == 5
+    for record in old[:4]:
+        assert record[18:] == ([], [], [], 0.0, 0, 0, "", b"", [], [])
     for record in old:
-        assert record[18:] == ([], [], [], 0.0, 0, 0, "", b"", [])
         assert record.task == "golden:f" and record.kachery == "3.0.0"
-    assert [record.asks for record in old] == [[], [], ["golden:q"], ["golden:q"]]
-    assert [record.parent for record in old] == ["", "", "", "02" * 32]
+    assert [record.asks for record in old] == [[], [], *[["golden:q"]] * 3]
+    assert [record.parent for record in old] == ["", "", "", *["02" * 32] * 2]
     full = new[2]
+    assert old[4] == full._replace(parts=[]) and len(full.parts[0][1]) == 64
     assert full.children == ["03" * 32, "04" * 32] and full.worker == "tcp://127.0.0.1:8786"
     assert full.reads[2] == ["mutable", "@folder/key", b""]
 
@@ -411,6 +413,9 @@ HOSTILE = [
     ("values", [["x", "text"]]),
     ("values", [["x"]]),
     ("values", None),
+    ("parts", [["x", b"short", True]]),
+    ("parts", [["x", DIGEST]]),
+    ("parts", [["x", DIGEST, 1]]),
 ]
 
 
@@ -609,7 +614,8 @@ def show(*args):
 
 def test_show_tells_it(lab_code):
     git(lab_code, "init", "-q")
-    git(lab_code, "commit", "-q", "--allow-empty", "-m", "first")
+    git(lab_code, "add", "*.py")
+    git(lab_code, "commit", "-q", "-m", "first")
     double(1)
     job = asks_queries.job(double.job(1))
     job.result()

@@ -8,6 +8,7 @@ import sys
 import time
 import warnings
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
@@ -22,6 +23,7 @@ from kachery_store.errors import (
     BadKey,
     DigestMismatch,
     KacheryError,
+    NotTrusted,
     StoreTooNew,
     ZoneWarning,
 )
@@ -33,11 +35,14 @@ from kachery_store.identity import (
     import_identity,
     own_identity,
 )
+from kachery_store.outbox import Item
 from kachery_store.signing import Signer
-from kachery_tasks.sealed import is_signed, signatures_of, unseal
-from kachery_tasks.settings import current
-from kachery_tasks.trust import signers
+from kachery_tasks.record import Record, record_in
+from kachery_tasks.sealed import is_signed, signatures_of, signed, unseal
+from kachery_tasks.settings import applied, current
+from kachery_tasks.trust import objection, signers
 from kachery_tasks.trusted_keys import Trusted, distrust, trust, trusted_keys
+from kachery_tasks.values import encode
 
 RAN = []
 
@@ -143,7 +148,7 @@ def test_trust_is_for_a_task(lab, person):
         doubled(1)
     with person("ada"):
         trust(Trusted(key_of(person, "bob"), task="lab.other:*"))
-        with pytest.warns(ZoneWarning, match="not for test_trust:doubled"):
+        with pytest.warns(ZoneWarning, match="not for 'test_trust:doubled'"):
             doubled(1)
     assert RAN == [1, 1]
     with person("carol"):
@@ -373,8 +378,15 @@ def test_orders_hold_no_private_key(lab, person):
         assert delegated().seed.hex() not in repr((order, delegated()))
 
 
+def _told(credentials):
+    """The settings in force, on a worker that was told these."""
+    changed = current().changed()
+    changed.credentials = credentials
+    return changed
+
+
 def test_what_a_worker_makes_after_its_time_does_not_count(lab, person, monkeypatch):
-    from kachery_tasks.trust import acting_for, credentials
+    from kachery_tasks.credentials import credentials
 
     with person("ada"):
         told = credentials(signing=True)
@@ -385,23 +397,38 @@ def test_what_a_worker_makes_after_its_time_does_not_count(lab, person, monkeypa
 
     until = int(time.time()) - 10_000
     ended = Certificate(old.public, until, own.sign(_delegation(old.public, until)))
-    told = told._replace(delegated=told.delegated._replace(certificate=ended))
-    with person("ada"), acting_for(told):
+    late = told._replace(delegated=replace(told.delegated, certificate=ended))
+    with person("ada"), applied(_told(late)):
+        data = signed(doubled_record(), late.delegated.identity())
+        refused = objection(doubled.job(1).id, data, "lab")
+        assert "in the place of key" in refused.text
+        RAN.clear()
+        with pytest.warns(ZoneWarning, match="this worker could sign"):
+            doubled(2)  # it does not even try, and keeps the record for who may
+    with person("ada"):
+        assert doubled(2) == 4
+        current().store.uplink.zone.accepted()
+        kachery.push()
+    with person("ada", "-two"):
+        assert doubled(2) == 4
+    assert RAN == [2]
+
+
+def doubled_record():
+    with kachery.using(zone=None):
         doubled(1)
-    with person("ada", "-two"), pytest.warns(ZoneWarning, match="in the place of key"):
-        doubled(1)
-    assert RAN == [1, 1]
+        return current().store.jobs.read(doubled.job(1).id)
 
 
 def test_a_worker_with_an_identity_of_its_own_signs_with_that(lab, person, monkeypatch, tmp_path):
-    from kachery_tasks.trust import acting_for, credentials
+    from kachery_tasks.credentials import credentials
 
     with person("ada"):
         told = credentials(signing=True)
     with person("robot", zone=None):
         text = export_identity()
         robot = own_identity().public.hex()
-    with person("other"), acting_for(told):
+    with person("other"), applied(_told(told)):
         monkeypatch.setenv("KACHERY_IDENTITY", text)
         doubled(1)
         monkeypatch.delenv("KACHERY_IDENTITY")
@@ -463,6 +490,213 @@ def test_a_claim_counts_whoever_makes_it(lab, person):
         assert Place(current().store, job_id).log().add(claim)
     with person("ada"):
         assert Place(current().store, job_id).log().look().state == "running"
+
+
+# What hostile reviewers found
+
+
+def lie(job_id, x):
+    """A record of another run of the same job, with another result, as an honest program writes it."""
+    with kachery.using(zone=None):
+        doubled(x)
+        store = current().store
+        record = Record.from_bytes(store.jobs.read(doubled.job(x).id), doubled.job(x).id)
+        store.jobs.remove(record.job_id)
+    wrong = encode(-1)
+    result = record.result._replace(address=wrong.address, inline=bytes(wrong.data))
+    return record._replace(job_id=job_id, result=result).to_bytes()
+
+
+def put(data, job_id, zone="lab"):
+    with kachery.using(zone=zone):
+        current().store.zone.backend.replace(f"jobs/{job_id[:2]}/{job_id}", data)
+
+
+MALLORY = Identity(Signer(b"m" * 32))
+
+
+@kachery.task(version="1")
+def asks(n):
+    return kachery.gather(doubled.map(range(n)))
+
+
+@pytest.mark.parametrize("lab", ["folder"], indirect=True)
+def test_jobs_inside_jobs_are_judged_for_the_client(lab, person, cluster, tmp_path):
+    """And not by the account of the worker, which may trust anybody."""
+    from distributed import Client
+
+    with person("mallory"):
+        for x in range(3):
+            job_id = doubled.job(x).id
+            put(signed(lie(job_id, x), MALLORY), job_id)
+    with person("service"):
+        trust(Trusted(MALLORY.public.hex()))
+    before = os.environ["KACHERY_USER_DIR"]
+    with Client(cluster) as client:
+        try:
+            client.run(_set_user, str(tmp_path / "users/service"))
+            with person("ada"), kachery.using(client=client):
+                assert asks.submit(3).result(60) == [0, 2, 4]
+        finally:
+            client.run(_set_user, before)
+
+
+def _set_user(folder):
+    os.environ["KACHERY_USER_DIR"] = folder
+
+
+def test_users_of_one_scheduler_share_runs_only_if_they_believe_the_same_people(lab, person):
+    from kachery_tasks.orders import Orders
+
+    def mark():
+        orders = Orders(current())
+        orders.begin()
+        return orders.mark
+
+    with person("ada"):
+        ada = mark()
+        assert mark() == ada != ""
+        trust(Trusted(MALLORY.public.hex()))
+        assert mark() != ada
+    with person("bob"):
+        assert mark() != ada
+    with person("nobody", zone=None):
+        assert mark() == ""
+
+
+def test_jobs_that_were_found_before_revoking_are_not_served_after_it(lab, person):
+    with person("bob"):
+        doubled(1)
+        opaque(1)
+    bob = key_of(person, "bob")
+    with person("ada"):
+        trust(Trusted(bob, pickle=True))
+        jobs = [doubled.submit(1), opaque.submit(1)]
+        assert [job.record is not None for job in jobs] == [True, True] and len(RAN) == 2
+        distrust(bob)
+        with pytest.warns(ZoneWarning):
+            assert jobs[0].result() == 2 and list(jobs[1].result()) == [1]
+        assert RAN == [1, 1, 1, 1]
+
+
+def test_a_scoped_key_says_nothing_of_other_actions(lab, person):
+    from kachery_tasks.watching import Place
+
+    with person("bob"):
+        announced(1)
+        finished = Place(current().store, announced.job(1).id).log().look()
+    with person("mallory"):
+        job_id = announced.job(2).id
+        said = finished._replace(job_id=job_id, action="lab.filters:x")
+        assert Place(current().store, job_id).log().add(said)
+    RAN.clear()
+    with person("ada"):
+        trust(Trusted(key_of(person, "mallory"), task="lab.filters:*"))
+        with pytest.raises(kachery.OutcomeUnknown):
+            announced(2)
+        assert Place(current().store, job_id).log().look().state == "unknown"
+    assert RAN == []
+
+
+@kachery.query(version="1")
+def asked(x):
+    RAN.append(x)
+    return x
+
+
+def test_a_scoped_key_says_nothing_of_other_queries(lab, person):
+    with person("ada"):
+        asked(1)
+        (record,) = [one.record for one in asked.history(1)]
+        data = record._replace(task="lab.filters:x").to_bytes()
+        put(signed(data, MALLORY), record.job_id)
+        store = current().store
+        store.jobs.drop(record.job_id, store.jobs.read(record.job_id))
+        trust(Trusted(MALLORY.public.hex(), task="lab.filters:*"))
+        with pytest.warns(ZoneWarning, match="says that it is of"):
+            assert asked.history(1) == []
+
+
+def test_a_worker_without_a_zone_judges_for_the_client(lab, person):
+    from kachery_tasks.orders import Orders
+    from kachery_tasks.worker import carry_out
+
+    with person("bob"):
+        doubled(1)
+    with person("ada"):
+        trust(Trusted(key_of(person, "bob")))
+        doubled(1)
+    with person("ada", zone=None):
+        orders = Orders(current())
+        orders.begin()
+        order = orders.order(doubled.job(1), [], {}, keep_value=False)
+    with person("robot", zone=None):
+        carry_out(order)
+    with person("ada", zone=None):
+        assert doubled.job(1).cached
+    assert RAN == [1]
+
+
+def test_what_cannot_be_sent_is_told(lab, person):
+    with person("bob"):
+        doubled(1)
+    with person("ada", zone=None):
+        doubled(1)
+    with person("ada"):
+        with pytest.raises(NotTrusted, match="cannot be sent"):
+            kachery.push(doubled.job(1))
+        uplink, item = current().store.uplink, Item("jobs", doubled.job(1).id)
+        uplink.outbox.add(item, durable=False)
+        ((lost, why),) = uplink.push()
+        assert lost == item and "do not trust" in why and uplink.outbox.is_empty()
+
+
+def test_what_is_damaged_in_the_zone_is_sent_again(lab, person):
+    with person("ada"):
+        doubled(1)
+        job_id = doubled.job(1).id
+        put(b"cut", job_id)
+        kachery.push(doubled.job(1))
+    with person("ada", "-two"):
+        assert doubled(1) == 2
+    assert RAN == [1]
+
+
+def test_a_scoped_record_does_not_take_the_place_of_ones_own(lab, person):
+    with person("ada", zone=None):
+        doubled(1)
+        job_id = doubled.job(1).id
+        mine = current().store.jobs.read(job_id)
+    with person("mallory"):
+        data = record_in(lie(job_id, 5))._replace(task="lab.filters:x").to_bytes()
+        put(signed(data, MALLORY), job_id)
+    with person("ada"):
+        trust(Trusted(MALLORY.public.hex(), task="lab.filters:*"))
+        with pytest.raises(NotTrusted, match="another task"):
+            kachery.push(doubled.job(1))
+        assert current().store.jobs.read(job_id) == mine
+
+
+def test_a_flood_of_strangers_is_not_a_flood_of_warnings(lab, person):
+    with person("mallory"):
+        for x in range(40):
+            job_id = doubled.job(x).id
+            put(signed(lie(job_id, x), Identity(Signer(bytes([x]) * 32))), job_id)
+    with person("ada"), pytest.warns(ZoneWarning) as said:
+        assert [doubled(x) for x in range(40)] == [2 * x for x in range(40)]
+    assert len(said) <= 20
+
+
+def test_a_key_that_cannot_be_used_does_not_hide_what_others_have_signed(lab, person, tmp_path):
+    with person("bob"):
+        doubled(1)
+    with person("ada"):
+        trust(Trusted(key_of(person, "bob")))
+        own_identity()
+        (tmp_path / "users/ada/identity.json").chmod(0o644)
+        with pytest.warns(ZoneWarning, match="read or changed by others"):
+            assert doubled(1) == 2
+    assert RAN == [1]
 
 
 # Keys
@@ -530,7 +764,7 @@ def test_identity_of_the_environment(person, tmp_path, monkeypatch):
             monkeypatch.setenv("KACHERY_IDENTITY", given)
             assert own_identity().public == key
             assert json.loads(export_identity())["public"] == key.hex()
-        for given, match in ((f"{path}x", "no such file"), ("{", "no identity"), ("{}", "format")):
+        for given, match in ((f"{path}x", "not there"), ("{", "no identity"), ("{}", "format")):
             monkeypatch.setenv("KACHERY_IDENTITY", given)
             with pytest.raises(BadKey, match=match):
                 identity()
@@ -541,7 +775,7 @@ def test_identity_of_the_environment(person, tmp_path, monkeypatch):
 
 def test_without_a_key_that_can_be_used_work_goes_on_here(lab, person, tmp_path, monkeypatch):
     monkeypatch.setenv("KACHERY_IDENTITY", str(tmp_path / "nowhere"))
-    with person("ada"), pytest.warns(ZoneWarning, match="no such file"):
+    with person("ada"), pytest.warns(ZoneWarning, match="cannot be read"):
         assert doubled(1) == 2
     monkeypatch.delenv("KACHERY_IDENTITY")
     with person("ada"):

@@ -436,6 +436,7 @@ def records():
         ],
         attempt=3,
         worker="tcp://127.0.0.1:8786",
+        parts=[("z", encode("the first part").address + encode("the second part").address, True)],
     )
     kept = encode(Raised("builtins:KeyError", ("x", 1), {"seen": [2]}))
     error = record._replace(
@@ -444,7 +445,14 @@ def records():
         status="error",
     )
     now = [{"job_id": one.job_id, "file": one.to_bytes().hex()} for one in (record, error, full)]
-    older = ((record, 16), (error, 16), (full._replace(parent=""), 17), (full, 18))
+    before = full._replace(parts=[])
+    older = (
+        (record, 16),
+        (error, 16),
+        (before._replace(parent=""), 17),
+        (before, 18),
+        (before, 27),
+    )
     return now + [
         {"job_id": one.job_id, "older": True, "file": _with_fields(one, count).hex()}
         for one, count in older

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import flusher
 from ..digest import Digest
-from ..errors import BadManifest, BadURI, DigestMismatch, NotFound, OutOfReach
+from ..errors import BadManifest, BadURI, DigestMismatch, NotFound, OutOfReach, Unsupported
 from ..sweep import refresh
 from ..uri import parse_uri
 from . import grid
@@ -246,7 +246,7 @@ def _is_whole(array: StoredArray, own: StoredArray) -> bool:
     all_chunks = grid.indices(array.content.shape, array.content.chunks)
     try:
         return all(_is_good(array, own, index) for index in all_chunks)
-    except (NotFound, DigestMismatch):
+    except (NotFound, DigestMismatch, Unsupported):
         return False
 
 

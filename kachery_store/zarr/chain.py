@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import Unsupported
 from . import grid
-from .content import ArrayContent, array_content
+from .bounded import MOST_TEXT, decompressed, with_bounds
+from .content import STRING, ArrayContent, array_content
 from .dtypes import content_bytes, dtype_of, from_content
 from .metadata import array_json, described_by_zarr, raw_codecs
 
@@ -114,6 +115,11 @@ class Chain:
         if not self._is_quick:
             return _one_chunk_written(self._content, self._codecs, chunk)
         data = content_bytes(chunk, self._content.dtype)
+        if data.nbytes > MOST_TEXT and self._content.dtype == STRING:
+            raise Unsupported(
+                f"a chunk of texts has {data.nbytes} bytes, and can have at most {MOST_TEXT}: make the"
+                " chunks smaller"
+            )
         return data if self._compressor is None else self._compressor.encode(data)
 
     def decode(self, data: Any) -> Array:
@@ -131,7 +137,7 @@ class Chain:
 
         dtype = dtype_of(self._content.dtype)
         if dtype.kind in "TO":
-            return self._compressor.decode(data)
+            return decompressed("zstd", {}, data, MOST_TEXT)
         size = dtype.itemsize
         for length in self._content.chunks:
             size *= length
@@ -159,7 +165,10 @@ def _compressor(codecs: str) -> tuple[Any, bool]:
         return None, False
     from numcodecs.zstd import Zstd
 
-    return Zstd(**others[0].get("configuration", {})), True
+    try:
+        return Zstd(**(others[0].get("configuration") or {})), True
+    except TypeError:  # settings that are none, of which zarr tells
+        return None, False
 
 
 def _one_chunk(content: ArrayContent) -> ArrayContent:
@@ -193,7 +202,11 @@ def _one_chunk_written(content: ArrayContent, codecs: str, chunk: Array) -> byte
 def _one_chunk_read(content: ArrayContent, codecs: str, data: bytes) -> Array:
     import numpy as np
 
-    _, array = _opened(content, codecs, {_key(content): data})
+    from . import bounded_codec  # noqa: F401 - makes the codec known to zarr
+
+    itemsize = None if content.dtype == STRING else dtype_of(content.dtype).itemsize
+    bounded = _text(with_bounds(json.loads(codecs), content.chunks, itemsize))
+    _, array = _opened(content, bounded, {_key(content): data})
     return np.asarray(array[...])
 
 

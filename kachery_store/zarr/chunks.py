@@ -12,6 +12,7 @@ from ..digest import Digest, blake3_in_this_thread
 from ..errors import DigestMismatch, NotFound, OutOfReach, Unsupported
 from ..local_backend import LocalBackend
 from . import grid
+from .bounded import check_codecs
 from .chain import Chain
 from .content import ArrayContent
 from .dtypes import as_stored, content_bytes, fill_of, shown
@@ -79,14 +80,19 @@ class Reader:
         self.content = content
         self._backend = backend
         self._blobs = blobs
-        self._chain = Chain(codecs, content)
+        self._chain: Any = None  # a Chain, made when it is needed: the codecs may be none
         self._way = (codecs, content.dtype, content.chunks, content.fill)  # that bytes are decoded
         self._name = name  # of the array, for messages
 
     def whole(self, number: int, stored: bytes, size: int) -> Array:
-        """The chunk with that number, padded, checked. NotFound, OutOfReach, DigestMismatch name it."""
+        """The chunk with that number, padded, checked. NotFound, OutOfReach, DigestMismatch name it.
+
+        Unsupported for codecs that no import of the program has made known.
+        """
         index = grid.index_of(number, self.content.along)
         what = f"chunk {grid.key_of(index)} of {self._name}"
+        if self._chain is None:
+            self._chain = self._made_chain(what)
         blob = Digest("blake3", stored.hex())
         try:
             return self._decoded(number, index, blob, size, what)
@@ -97,12 +103,21 @@ class Reader:
         except DigestMismatch as error:
             raise DigestMismatch(f"{what} is damaged: {error}. {WAY_OUT}") from error
 
+    def _made_chain(self, what: str) -> Chain:
+        codecs = self._way[0]
+        try:
+            check_codecs(codecs)
+            return Chain(codecs, self.content)
+        except Unsupported as error:
+            raise Unsupported(f"{what} is not read: {error}") from error
+
     def _decoded(self, number: int, index: grid.Index, blob: Digest, size: int, what: str) -> Array:
         """Decode first, and look at the blob itself only if what comes out is not the content."""
         expected = self.content.digest(number)
         found = self._quickly(blob, size)
         if found is not None:
             data, status = found
+            whole: Array | None
             try:
                 whole = self._chain.decode(data)
             except Exception:  # noqa: BLE001 - codecs raise anything for bytes that are damaged
@@ -129,9 +144,10 @@ class Reader:
         if data.nbytes != size:
             raise DigestMismatch(f"{blob} has {data.nbytes} bytes, not {size}")
         try:
-            return self._chain.decode(data)
+            decoded: Array = self._chain.decode(data)
         except Exception as error:
             raise DigestMismatch(f"{blob} cannot be decoded as {what}: {error}") from error
+        return decoded
 
     def _is_seen(
         self, index: grid.Index, whole: Array, status: os.stat_result, expected: bytes

@@ -12,6 +12,7 @@ import msgpack
 
 from ..digest import blake3_bytes
 from ..errors import BadManifest, DigestMismatch, StoreTooNew
+from ..unpacking import unpack
 
 FOLDER = "arrays"
 ENTRY = 40  # bytes of a table for each chunk: BLAKE3 of the blob, size of the blob, big-endian
@@ -60,16 +61,18 @@ class Manifest(NamedTuple):
         """The manifest in a file; DigestMismatch when it is damaged or of something else."""
         what = f"arrays/{address}"
         try:
-            magic, version, body, digest = msgpack.unpackb(data)
+            magic, version, body, digest = unpack(data)
             if magic != _MAGIC or digest != _digest(body):
                 raise DigestMismatch(f"{what} is damaged")
             if version != _VERSION:
                 raise StoreTooNew(f"{what} has version {version}: upgrade kachery")
-            encoding, tables, named = msgpack.unpackb(body)
+            encoding, tables, named = unpack(body)
+            if type(encoding) is not bytes or type(tables) is not dict:
+                raise DigestMismatch(f"{what} is damaged")
             found = {path: _table(*parts) for path, parts in tables.items()}
-        except (ValueError, TypeError, msgpack.UnpackException) as error:
+        except (ValueError, TypeError) as error:
             raise DigestMismatch(f"{what} is damaged ({error})") from error
-        manifest = Manifest(bytes(encoding), found, bool(named))
+        manifest = Manifest(encoding, found, bool(named))
         if manifest.address != address:
             raise DigestMismatch(f"{what} is the manifest of {manifest.address}")
         return manifest
@@ -101,7 +104,11 @@ def entry_of(entries: bytes, number: int) -> tuple[bytes, int]:
 
 
 def _table(codecs: Any, entries: Any, digest: bytes = b"", size: int = 0) -> Table:
-    if not isinstance(codecs, str) or (entries is None and len(digest) != 32):
+    if entries is None:
+        is_right = type(digest) is bytes and len(digest) == 32 and type(size) is int and size >= 0
+    else:
+        is_right = type(entries) is bytes
+    if not is_right or type(codecs) is not str:
         raise ValueError("a table is none")
     return Table(codecs, entries or b"", None if entries is not None else (digest, size))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import warnings
 from functools import lru_cache
-from importlib.metadata import version
 from typing import Any
 
 from ..errors import Unsupported
@@ -69,6 +68,8 @@ def _described(dtype: str, fill: bytes) -> tuple[Any, Any]:
     """`data_type` and `fill_value` of a dtype, as the zarr that is installed writes them."""
     found = described_by_zarr(dtype, 1, fill_value=fill_of(fill, dtype), compressors=None)
     if dtype[1] in "US" and isinstance(found["data_type"], str):  # before 3.1, of any length
+        from importlib.metadata import version
+
         raise Unsupported(
             f"zarr {version('zarr')} has no texts of fixed length: use zarr 3.1 or later"
         )

@@ -17,6 +17,7 @@ from typing import BinaryIO, NamedTuple, Self
 
 from kachery_store.digest import HEX_LENGTH, Digest, make_digest, new_hasher
 from kachery_store.errors import BadURI, DigestMismatch, NotFound
+from kachery_store.saying import clean
 from kachery_store.uplink import ref_name
 
 from ..errors import BadBundle
@@ -33,7 +34,8 @@ _WHEN = (1980, 1, 1, 0, 0, 0)  # equal content is equal files
 _ON_UNIX, _MODE = 3, 0o644
 _ENCRYPTED = 1
 _END, _END_64, _LOCATOR = b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07"
-_FIRST = b"PK\x03\x04"
+_FIRST, _MEMBER = b"PK\x03\x04", b"PK\x01\x02"
+_ENTRY, _LONGEST_NAME, _LONGEST_EXTRA = 46, 300, 32  # bytes of a member in the list
 _BROKEN = (
     *(zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError, OverflowError),
     *(struct.error, zlib.error, ValueError),
@@ -167,7 +169,9 @@ class Archive:
 
     def bad(self, why: str) -> BadBundle:
         """The error that says what is wrong with it."""
-        return BadBundle(f"{self.path} cannot be used: {why}. Ask whoever made it for another copy")
+        return BadBundle(
+            f"{self.path} cannot be used: {clean(why)}. Ask whoever made it for another copy"
+        )
 
     def read(self, name: str, most: int) -> bytes:
         """All bytes of a member. NotFound; BadBundle when it has more than `most`, or is damaged."""
@@ -248,3 +252,25 @@ def _check_ends(file: BinaryIO, path: str) -> None:
         raise BadBundle(
             f"{path} is no bundle of kachery: its list of members is too long, or in the wrong place"
         )
+    file.seek(start)
+    if not _has_entries(file, count, directory):
+        raise BadBundle(
+            f"{path} is no bundle of kachery: its list of members is not that of {count} members"
+        )
+    file.seek(0)
+
+
+def _has_entries(file: BinaryIO, count: int, directory: int) -> bool:
+    """Whether a list of members has that many, before memory for each of them is taken."""
+    if directory > count * (_ENTRY + _LONGEST_NAME + _LONGEST_EXTRA):
+        return False
+    for _ in range(count):
+        head = file.read(_ENTRY)
+        if len(head) < _ENTRY or head[:4] != _MEMBER:
+            return False
+        name, extra, comment = struct.unpack("<HHH", head[28:34])
+        if name > _LONGEST_NAME or extra > _LONGEST_EXTRA or comment:
+            return False
+        file.read(name + extra)
+        directory -= _ENTRY + name + extra
+    return directory == 0

@@ -23,7 +23,7 @@ from ..record import Record
 from ..settings import current
 from ..trust import outgoing
 from .archive import REFS, Source, write_archive
-from .sheet import Asked, Listed, Sheet
+from .sheet import Asked, Listed, Sheet, words_about
 from .testimony import testimony
 
 _JOB = "job://"
@@ -188,7 +188,9 @@ class _Packing:
         """What the bundle says of itself."""
         members = {one.name: Listed(one.size, one.digest) for one in self.sources()}
         about = self._lineage.about
-        return Sheet(about, self._asked, members, _sorted(self._left_out), _sorted(self._gone))
+        return Sheet(
+            words_about(about), self._asked, members, _sorted(self._left_out), _sorted(self._gone)
+        )
 
     def sources(self) -> Iterator[Source]:
         """All members, in the order of their names."""

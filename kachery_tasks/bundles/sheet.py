@@ -8,10 +8,12 @@ from typing import Any, NamedTuple
 
 from kachery_store.digest import Digest
 from kachery_store.errors import BadURI
+from kachery_store.saying import clean
 from kachery_store.uri import parse_uri
 
 FORMAT = "kachery bundle 1"
 MOST_SHEET = 1 << 28  # bytes
+MOST_ABOUT = 200  # characters
 
 
 class Asked(NamedTuple):
@@ -31,8 +33,8 @@ class Listed(NamedTuple):
 class Sheet(NamedTuple):
     """What a bundle says of itself.
 
-    `about`: in words. `members`: by name. `left_out`: URIs of what the lineage names and the bundle
-    does not have, though it could have had it; `gone`: those of what was not to be had.
+    `about`: in words, one line. `members`: by name. `left_out`: URIs of what the lineage names and the
+    bundle does not have, though it could have had it; `gone`: those of what was not to be had.
     """
 
     about: str
@@ -78,7 +80,17 @@ class Sheet(NamedTuple):
         texts: Iterable[Any] = (self.about, *self.left_out, *self.gone, *self.members)
         asked = (text for one in self.asked for text in one)
         sizes = all(type(one.size) is int and one.size >= 0 for one in self.members.values())
-        return sizes and all(type(text) is str for text in (*texts, *asked))
+        return sizes and all(map(_is_line, (*texts, *asked))) and len(self.about) <= MOST_ABOUT
+
+
+def words_about(text: str) -> str:
+    """What a bundle is about, as its sheet can say it."""
+    return clean(text)[:MOST_ABOUT]
+
+
+def _is_line(text: Any) -> bool:
+    """Whether it can be printed as it is, and is one line."""
+    return type(text) is str and text.isprintable()
 
 
 def _sorted(members: dict[str, Listed]) -> list[tuple[str, Listed]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -108,6 +107,8 @@ def _diff(here: _Node, ours: Description, there: _Node, theirs: Description) -> 
     new, old = ours.sources.get(here.get(_SYNTAX, "")), theirs.sources.get(there.get(_SYNTAX, ""))
     if new is None or old is None:
         return ""
+    import difflib
+
     lines = difflib.unified_diff(
         old.splitlines(), new.splitlines(), "there", "here", n=2, lineterm=""
     )

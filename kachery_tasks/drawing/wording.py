@@ -5,14 +5,9 @@ from __future__ import annotations
 import datetime
 import unicodedata
 
+from kachery_store.saying import clean as clean  # noqa: PLC0414 - which others have from here
+
 SHORT = 8  # digits of an id that are shown
-
-
-def clean(text: str) -> str:
-    """Text without what cannot be shown or turns the writing round: whoever wrote it may be anybody."""
-    if text.isprintable():
-        return text
-    return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)
 
 
 def cut(text: str, width: int) -> str:

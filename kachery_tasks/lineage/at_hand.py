@@ -9,9 +9,11 @@ from contextvars import copy_context
 
 from kachery_store import NotFound, Store, StoreTooNew
 
+from ..listing import other_results
 from ..lookup import lookup
 from ..record import Record
 from ..trust import signers
+from .first_runs import FirstRuns
 
 _AT_ONCE = 16  # requests to a zone on their way
 
@@ -22,6 +24,8 @@ class AtHand:
     def __init__(self, store: Store, known: Iterable[Record] = ()) -> None:
         self._store = store
         self._records: dict[str, Record | None] = {record.job_id: record for record in known}
+        self._others: dict[str, list[Record]] = {}
+        self.first_runs = FirstRuns(store)
         self.brought = False
 
     def get(self, job_id: str) -> Record | None:
@@ -42,6 +46,12 @@ class AtHand:
                 self._records.update(
                     (one, done.result()) for one, done in zip(away, reading, strict=True)
                 )
+
+    def others(self, record: Record) -> list[Record]:
+        """The records of runs of a job that gave another result."""
+        if record.job_id not in self._others:
+            self._others[record.job_id] = other_results(self._store, record)
+        return self._others[record.job_id]
 
     def signers(self, job_id: str) -> tuple[str, ...]:
         """Who signed the record of a job, in hex; nobody where it was made here."""

@@ -37,6 +37,7 @@ class CrateValues:
         self._entities = entities
         self._makers = makers(lineage)
         self._held_by = holdings(store)
+        self._held_here: dict[str, Held] = {}
         self._types: dict[str, str] = {}  # id of an entity -> additionalType of what it realizes
 
     def taken(self, use: Use) -> Any:
@@ -95,7 +96,9 @@ class CrateValues:
         return list(pieces.items()) if complete else None
 
     def _held(self, record: Record) -> Held:
-        return self._held_by(record.job_id, record.to_bytes())
+        if record.job_id not in self._held_here:
+            self._held_here[record.job_id] = self._held_by(record.job_id, record.to_bytes())
+        return self._held_here[record.job_id]
 
     def files_made(self, record: Record) -> list[Any]:
         """The stored files whose URIs are in a job's result."""

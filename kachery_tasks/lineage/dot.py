@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..drawing.wording import SHORT, clean, cut, moment, span, task_title
-from .model import CHILD, MUTABLE, JobNode, Lineage
+from .model import CHILD, CONTENT, MUTABLE, JobNode, Lineage, Link, note_of
 
 _LONGEST = 40  # characters of a label
 _STYLE = {CHILD: "dashed", MUTABLE: "dotted"}
@@ -27,8 +27,14 @@ def _lines(lineage: Lineage) -> Iterator[str]:
         yield f"  {_quoted(name)} [shape=ellipse, label={label}, tooltip={_quoted(name)}];"
     for link in lineage.links:
         style = f", style={_STYLE[link.role]}" if link.role in _STYLE else ""
-        label = _quoted(cut(link.label, _LONGEST))
+        label = _quoted(_label_of(link))
         yield f"  {_quoted(link.source)} -> {_quoted(link.target)} [label={label}{style}];"
+
+
+def _label_of(link: Link) -> str:
+    note = note_of(link)
+    label = f"~ {link.label}" if link.by == CONTENT else link.label
+    return cut(label, _LONGEST) + (f"\n{note}" if note else "")
 
 
 def _label(node: JobNode) -> str:

@@ -13,7 +13,7 @@ from kachery_store.amounts import size_text
 from ..drawing.wording import SHORT, clean, moment, span, task_title
 from ..record import FINISHED, Record
 from .boxes import input_title, looks_plain
-from .model import ARGUMENT, CHILD, MUTABLE, Input, JobNode, Lineage, Link
+from .model import ARGUMENT, CHILD, CONTENT, MUTABLE, Input, JobNode, Lineage, Link, note_of
 
 _MOST_MENTIONED = 50  # jobs in one fact
 
@@ -108,19 +108,29 @@ def _run(record: Record) -> Iterator[Row]:
 
 
 def _arguments(one: Around, record: Record) -> Iterator[Row]:
-    links: dict[str, list[str]] = {}
+    links: dict[str, list[Link]] = {}
     for link in one.above.get(record.job_id, ()):
-        if link.role == ARGUMENT:
-            links.setdefault(link.label, []).append(link.source)
+        if link.role == ARGUMENT and link.source in one.places:
+            links.setdefault(link.label, []).append(link)
     for name, address, summary in record.arguments:
         told = _value(summary) if address else "secret"
-        sources = [source for source in links.pop(name, ()) if source in one.places]
-        origin = f" from {_mentioned(one, sources)}" if sources else ""
+        sources = links.pop(name, [])
+        origin = f" from {_from(one, sources)}" if sources else ""
         where = code(address.hex()) if address and not origin and not looks_plain(summary) else ""
         yield f"<var>{text(name)}</var>", f"{told}{origin}{where}"
-    rest = [source for sources in links.values() for source in sources if source in one.places]
+    rest = [link for sources in links.values() for link in sources]
     if rest:
-        yield "Also took", _mentioned(one, rest)
+        yield "Also took", _from(one, rest)
+
+
+def _from(one: Around, links: Iterable[Link]) -> str:
+    """The sources of links, those together that are known in the same way."""
+    by: dict[str, list[str]] = {}
+    for link in links:
+        by.setdefault("by content" if link.by == CONTENT else note_of(link), []).append(link.source)
+    return ", ".join(
+        f"{_mentioned(one, names)}{f' ({note})' if note else ''}" for note, names in by.items()
+    )
 
 
 def _linked(one: Around, job_id: str, record: Record | None = None) -> Iterator[Row]:

@@ -12,10 +12,10 @@ from ..record import Record
 from .at_hand import AtHand
 from .circles import without_circles
 from .index import Index, children_told
-from .model import ARGUMENT, CHILD, MUTABLE, Input, JobNode, Lineage, Link
+from .model import ARGUMENT, CHILD, CONTENT, MUTABLE, RECORD, Input, JobNode, Lineage, Link
 from .origins import Origins
 from .resolve import Asked
-from .things import SLIGHT, WHOLE, Taken, taken_by
+from .things import SLIGHT, WHOLE, Taken
 
 
 class Traced(NamedTuple):
@@ -47,13 +47,14 @@ class _Tracing:
         self._asked = asked
         self._inputs: dict[str, Input] = {}
         self._links: dict[Link, None] = {}
+        self._taken_from: dict[str, dict[str, list[Link]]] = {}
         self._origins = Origins(index, at_hand)
 
     # Up
 
     def up(self) -> Traced:
         """Back to the raw inputs."""
-        (root, _) = self._root()
+        (root, _) = self._root(up=True)
         seen: set[str] = set()
         level = [root]
         while level:
@@ -63,7 +64,7 @@ class _Tracing:
             level = [
                 one for one in dict.fromkeys(sources) if one not in seen and one not in self._inputs
             ]
-        kept, dropped = without_circles(root, list(self._links), up=True)
+        kept, dropped = without_circles(root, list(self._links), self._is_doubtful, up=True)
         return self._traced(root, kept + self._ends(dropped), up=True)
 
     def _ends(self, dropped: Iterable[Link]) -> list[Link]:
@@ -71,16 +72,17 @@ class _Tracing:
         ends = []
         for link in dropped:
             record = self._at_hand.get(link.target)
-            for taken in taken_by(record) if record else ():
-                if link.role == ARGUMENT and taken.name == link.label and taken.exact:
-                    self._inputs[taken.exact] = Input(taken.exact, taken.summary)
-                    ends.append(link._replace(source=taken.exact))
-        return ends
+            taken = self._origins.taken(record).get(link.label) if record else None
+            if link.role == ARGUMENT and taken is not None and taken.exact:
+                self._inputs[taken.exact] = Input(taken.exact, taken.summary)
+                ends.append(link._replace(source=taken.exact, by=RECORD))
+        return list(dict.fromkeys(ends))
 
-    def _root(self) -> tuple[str, tuple[str, ...]]:
+    def _root(self, *, up: bool) -> tuple[str, tuple[str, ...]]:
         """The job asked about, or who made what was, or the input that it is; and what of it was meant.
 
-        The latter is empty when all that the job made is.
+        The latter is empty when all that the job made is. What one job made, and another had taken
+        before, is an input of what was made from it.
         """
         for job_id in self._asked.jobs:
             if self._at_hand.get(job_id) or self._index.users(job_id):
@@ -88,8 +90,8 @@ class _Tracing:
         things = self._asked.things
         makers = [one for thing in things for one in self._origins.makers(thing, slight=True)]
         makers.sort(key=lambda one: (one.passes, one.finished, one.job_id))
-        if makers:
-            self._origins.note_others(makers[0], makers)
+        if makers and (up or not any(map(self._was_raw, things))):
+            self._origins.choose(makers[0].job_id, things)
             return makers[0].job_id, things
         for thing in things:
             if self._index.takers(thing):
@@ -113,18 +115,38 @@ class _Tracing:
         """What the records of those who took a thing say of it."""
         for job_id, name in self._index.takers(thing):
             record = self._at_hand.get(job_id)
-            for taken in taken_by(record) if record else ():
-                if taken.name == name:
-                    return taken.summary
+            if record is not None and name in self._origins.taken(record):
+                return self._origins.taken(record)[name].summary
         return ""
+
+    def _was_raw(self, thing: str) -> bool:
+        """Whether a job took a thing that others made from none of them."""
+        takers = self._index.takers(thing) if self._origins.makers(thing) else []
+        self._at_hand.load(job_id for job_id, _ in takers)
+        found = ((self._at_hand.get(job_id), name) for job_id, name in takers)
+        return any(
+            record is not None
+            and not self._origins.of(record, name)
+            and self._origins.taken(record)[name].exact == thing
+            for record, name in found
+        )
+
+    def _is_doubtful(self, link: Link) -> bool:
+        """Whether only content tells of a link, and it goes against time."""
+        source, target = self._at_hand.get(link.source), self._at_hand.get(link.target)
+        if link.by != CONTENT or source is None or target is None:
+            return False
+        first = self._at_hand.first_runs
+        return first.of(source).ended > first.of(target).started
 
     def _into(self, job_id: str) -> list[Link]:
         """The links into a job, which are noted, and so are the inputs among their sources."""
         record = self._at_hand.get(job_id)
         if record is None:
             return []
-        links = [link for taken in taken_by(record) for link in self._of_argument(record, taken)]
-        children = children_told(record) or self._index.children_of(job_id)
+        arguments = self._origins.taken(record).values()
+        links = [link for taken in arguments for link in self._of_argument(record, taken)]
+        children = dict.fromkeys([*children_told(record), *self._index.children_of(job_id)])
         links += (Link(child, job_id, CHILD, "") for child in children if child != job_id)
         links += self._mutables(record)
         self._links.update(dict.fromkeys(links))
@@ -141,71 +163,76 @@ class _Tracing:
     def _of_argument(self, record: Record, taken: Taken) -> list[Link]:
         if not taken.exact:  # of a secret nothing is kept
             return []
-        sources = self._origins.of(record, taken)
+        sources = self._origins.of(record, taken.name)
         if not sources:
             names = [thing for thing in taken.inside if "://" in thing] or [taken.exact]
             for name in names:
                 self._inputs.setdefault(name, Input(name, taken.summary))
-            sources = names
-        return [Link(source, record.job_id, ARGUMENT, taken.name) for source in sources]
+            sources = dict.fromkeys(names, RECORD)
+        return [
+            Link(source, record.job_id, ARGUMENT, taken.name, by) for source, by in sources.items()
+        ]
 
     # Down
 
     def down(self) -> Traced:
-        """To all that was made of it."""
-        root, meant = self._root()
-        ways: dict[tuple[str, str, str], list[str]] = {}  # by taker, parameter and thing: from whom
+        """To all that was made of it: each job that took what it is, by the rule that leads up."""
+        root, meant = self._root(up=False)
         seen = {root: None}
         level = [root]
         while level:
-            uses = [use for source in level for use in self._uses_of(source, meant)]
-            self._at_hand.load(link.target for link, _ in uses)
-            level, meant = [], ()
-            for link, thing in uses:
-                if thing and not self._may_be(link, thing, root):
-                    continue
-                if thing:
-                    ways.setdefault((link.target, link.label, thing), []).append(link.source)
-                else:
-                    self._links[link] = None
-                if link.target not in seen:
-                    seen[link.target] = None
-                    level.append(link.target)
-        for (target, label, thing), sources in ways.items():
-            source = sources[0] if len(sources) == 1 else self._first(sources, target, thing)
-            self._links[Link(source, target, ARGUMENT, label)] = None
-        kept, _ = without_circles(root, list(self._links), up=False)
+            self._at_hand.load(level)
+            links = [link for source in level for link in self._out_of(source, meant)]
+            self._links.update(dict.fromkeys(links))
+            targets = dict.fromkeys(link.target for link in links)
+            level, meant = [target for target in targets if target not in seen], ()
+            seen.update(dict.fromkeys(level))
+        kept, _ = without_circles(root, list(self._links), self._is_doubtful, up=False)
         return self._traced(root, kept, up=False)
 
-    def _uses_of(self, source: str, meant: tuple[str, ...]) -> Iterator[tuple[Link, str]]:
-        """Who took what a job made (or only what of it was `meant`), or used the job, and the thing."""
+    def _out_of(self, source: str, meant: tuple[str, ...]) -> Iterator[Link]:
+        """The links to those who took what a job or an input is, or only what of it was `meant`."""
         made = self._index.made_by(source)
-        things = meant or tuple(one.thing for one in made if one.how != SLIGHT)
-        for thing in things:
-            for job_id, name in self._index.takers(thing):
-                if job_id != source:
-                    yield Link(source, job_id, ARGUMENT, name), thing
+        for thing in meant:  # who asks for a value means whoever took it
+            yield from self._to_takers(source, thing)
+        for thing in () if meant else [one.thing for one in made if one.how != SLIGHT]:
+            yield from self._links_by(thing).get(source, ())
         if not meant or any(one.thing in meant and one.how in (WHOLE, SLIGHT) for one in made):
             for job_id, role, name in self._index.users(source):
-                if job_id != source:
-                    yield Link(source, job_id, role, name), ""
+                link = Link(source, job_id, role, name)
+                if job_id != source and self._is_still_so(link):
+                    yield link
 
-    def _may_be(self, link: Link, thing: str, root: str) -> bool:
-        """Whether a job took a thing that the source of the link made from there."""
-        record = self._at_hand.get(link.target)
-        if record is None:
-            return False
-        if link.source == root and thing in self._asked.things:
-            return True
-        told = [source for name, source in record.inputs if name == link.label]
-        if told:
-            return link.source in told
-        return any(one.job_id == link.source for one in self._origins.before(record, thing))
+    def _to_takers(self, source: str, thing: str) -> Iterator[Link]:
+        takers = self._index.takers(thing)
+        self._at_hand.load(job_id for job_id, _ in takers)
+        for job_id, name in takers:
+            record = self._at_hand.get(job_id)
+            if record is not None and job_id != source:
+                by = self._origins.of(record, name).get(source, CONTENT)
+                is_input = source in self._inputs
+                yield Link(source, job_id, ARGUMENT, name, RECORD if is_input else by)
 
-    def _first(self, sources: list[str], target: str, thing: str) -> str:
-        record = self._at_hand.get(target)
-        before = self._origins.before(record, thing) if record else []
-        return next((one.job_id for one in before if one.job_id in sources), sources[0])
+    def _links_by(self, thing: str) -> dict[str, list[Link]]:
+        """The links to those who took a thing, by the job that each has it from."""
+        if thing not in self._taken_from:
+            found: dict[str, list[Link]] = {}
+            takers = self._index.takers(thing)
+            self._at_hand.load(job_id for job_id, _ in takers)
+            for job_id, name in takers:
+                record = self._at_hand.get(job_id)
+                sources = {} if record is None else self._origins.of(record, name)
+                for source in self._origins.that_made(thing, sources):
+                    link = Link(source, job_id, ARGUMENT, name, sources[source])
+                    found.setdefault(source, []).extend([] if link.of_another_result else [link])
+            self._taken_from[thing] = found
+        return self._taken_from[thing]
+
+    def _is_still_so(self, link: Link) -> bool:
+        """Whether a job took what the record of the source tells of, as far as that is known."""
+        record = self._at_hand.get(link.target) if link.role == ARGUMENT else None
+        found = {} if record is None else self._origins.of(record, link.label)
+        return not link._replace(by=found.get(link.source, RECORD)).of_another_result
 
     # Both
 
@@ -225,5 +252,5 @@ class _Tracing:
             inputs={name: self._inputs[name] for name in names if name in self._inputs},
             links=tuple(links),
         )
-        also = self._origins.also
-        return Traced(lineage, {name: tuple(also[name]) for name in jobs if name in also})
+        also = self._origins.also()
+        return Traced(lineage, {name: also[name] for name in jobs if name in also})

@@ -21,7 +21,7 @@ FOLDER = "index"
 FILE = f"{FOLDER}/lineage.sqlite"
 
 _LOCK = f"{FOLDER}/lineage.lock"
-_FORMAT = 1  # a file of another one is made anew
+_FORMAT = 2  # a file of another one is made anew
 _APPLICATION = 0x6B61_6368  # "kach"
 _PATIENCE = 120.0  # seconds; whoever has the file for longer is left alone with it
 _POLL = 0.02

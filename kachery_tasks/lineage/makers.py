@@ -54,7 +54,7 @@ class Uses:
         self._jobs = lineage.jobs
         self._sources: dict[tuple[str, str], list[str]] = {}
         for link in sorted(lineage.links):
-            if link.role == ARGUMENT:
+            if link.role == ARGUMENT and not link.of_another_result:
                 self._sources.setdefault((link.target, link.label), []).append(link.source)
 
     def of(self, record: Record) -> Iterator[Use]:

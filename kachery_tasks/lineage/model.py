@@ -10,6 +10,11 @@ from ..record import Record
 # while it ran, and used what it gave; the job read a mutable.
 ARGUMENT, CHILD, MUTABLE = "argument", "child", "mutable"
 
+# How a link is known: the record of the target tells; the target took what the source made, or has in
+# it, and nobody says that it is from there. The record tells, but what the target took is not what the
+# source is now known to have made: an earlier run of it made that; or nothing tells of such a run.
+RECORD, CONTENT, EARLIER, REPLACED = "record", "content", "earlier", "replaced"
+
 
 class JobNode(NamedTuple):
     """A job. `record`: None when it is gone, and others only name it. `signers`: public keys, in hex,
@@ -38,13 +43,28 @@ class Input(NamedTuple):
 class Link(NamedTuple):
     """`source` (a job id, or the name of an input) was there before the job `target`.
 
-    `role`: ARGUMENT, CHILD or MUTABLE. `label`: the name of the parameter, or "".
+    `role`: ARGUMENT, CHILD or MUTABLE. `label`: the name of the parameter, or "". `by`: how it is known,
+    RECORD, CONTENT, EARLIER or REPLACED.
     """
 
     source: str
     target: str
     role: str
     label: str
+    by: str = RECORD
+
+    @property
+    def of_another_result(self) -> bool:
+        """Whether the target took something else than what the record of the source tells of."""
+        return self.by in (EARLIER, REPLACED)
+
+
+_NOTES = {EARLIER: "in an earlier run", REPLACED: "its result is another now"}
+
+
+def note_of(link: Link) -> str:
+    """What people have to know of a link, in a few words; "" if nothing."""
+    return _NOTES.get(link.by, "")
 
 
 class Lineage(NamedTuple):

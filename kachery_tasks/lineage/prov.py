@@ -67,8 +67,10 @@ class _Document:
 
     def text(self) -> str:
         """All of it, as JSON."""
-        text = self._document.serialize(format="json")
-        return json.dumps(json.loads(text), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+        from prov.serializers.provjson import encode_json_document
+
+        told = encode_json_document(self._document)
+        return json.dumps(told, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
     def add_input(self, name: str) -> None:
         """Something that no job made."""

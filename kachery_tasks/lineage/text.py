@@ -8,7 +8,7 @@ from typing import NamedTuple
 from ..drawing.wording import SHORT, clean, cut, moment, span, task_title
 from ..environment import here
 from ..record import Record
-from .model import ARGUMENT, CHILD, MUTABLE, Lineage, Link
+from .model import ARGUMENT, CHILD, CONTENT, MUTABLE, Lineage, Link, note_of
 
 WIDTH = 100  # columns, where nothing tells how many there are
 
@@ -160,22 +160,30 @@ class _Tree:
                 for one in others
             )
             if makers:
-                yield f"{name}=<- {makers}"
+                yield f"{name}={makers}"
             elif not alike:
                 yield f"{name}=..."
             else:
                 yield f"{name}={clean(summary) if address else '(secret)'}"
 
     def _makers(self, names: Iterable[str], parameter: str) -> str:
-        """The tasks that an argument comes from."""
-        tasks: dict[str, int] = {}
+        """The tasks that an argument comes from: <- as records tell, <~ as content tells."""
+        tasks: dict[tuple[str, str, str], int] = {}
         for name in names:
             for link in self._into.get(name, ()):
                 node = self._lineage.jobs.get(link.source)
                 if node is not None and link.role == ARGUMENT and link.label == parameter:
                     title = _title(node.task) or "a job whose record is gone"
-                    tasks[title] = tasks.get(title, 0) + 1
-        return " + ".join(f"{task}{_TIMES}{n}" if n > 1 else task for task, n in tasks.items())
+                    arrow = "<~" if link.by == CONTENT else "<-"
+                    told = arrow, title, note_of(link)
+                    tasks[told] = tasks.get(told, 0) + 1
+        pieces, before = [], ""
+        for (arrow, title, note), number in tasks.items():
+            start = f"{arrow} " if arrow != before else ""
+            count = f"{_TIMES}{number}" if number > 1 else ""
+            pieces.append(f"{start}{title}{count}{f' ({note})' if note else ''}")
+            before = arrow
+        return " + ".join(pieces)
 
     def _facts(self, branch: _Branch, *, again: bool) -> str:
         ids = _ids(branch.names)
@@ -222,6 +230,11 @@ class _Tree:
         told = f"{_count(len(jobs), 'job')}, {_count(len(inputs), 'raw input')}"
         if gone:
             told += f"; of {_count(gone, 'job')} the record is gone: what was before is not known"
+        others = len({link.source for link in self._lineage.links if link.of_another_result})
+        if others:
+            told += f"; of {_count(others, 'job')} another result was taken than the record has now"
+        if any(link.by == CONTENT for link in self._lineage.links):
+            told += "; <~ is told by content alone"
         return told
 
 

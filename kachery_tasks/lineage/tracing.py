@@ -40,8 +40,8 @@ class Lineage(model.Lineage):
 
     `about`: what was asked for, in words; `up`: whether it leads to the inputs; `asked`: ids of jobs and
     names of inputs; `jobs` by id, each with its `record` (None when that is gone); `inputs` by name;
-    `links`, each with `source`, `target`, `role` and `label`; `also`: for a job, others that made the
-    same; `store`: where it was looked for.
+    `links`, each with `source`, `target`, `role`, `label` and `by`; `also`: for a job, others that made
+    the same; `store`: where it was looked for.
     """
 
     also: Mapping[str, tuple[str, ...]] = MappingProxyType({})

@@ -29,7 +29,8 @@ MAX_DEPTH = 200
 MAX_SIZE = 1 << 30  # of the encoding without its blobs
 
 _SCALARS = frozenset((type(None), bool, int, float, str))
-_PLAIN = _SCALARS | {bytes, list, dict}
+_NESTED = frozenset((list, dict, tuple))
+_PLAIN = _SCALARS | _NESTED | {bytes}
 _MAX_PLAIN_NODES = 20_000_000
 _MAX_CONTAINERS = 1_000_000
 
@@ -112,12 +113,12 @@ class Encoder:
         self._containers = 0  # how many were packed one by one
         # By identity, once sharing is suspected; the values are kept so that no identity recurs.
         self._packed: dict[int, tuple[Any, bytes]] | None = None
-        self._packer = msgpack.Packer(
-            strict_types=True, unicode_errors="surrogatepass", default=_large_integer
-        )
+        self._packer = _packer()
 
     def encode(self, value: Any, *, pickling: bool = False) -> Encoded:
         """Encode one value; with `pickling`, also what only pickle can represent."""
+        if type(value) in _SCALARS:
+            return _encoded(PREFIX + self._msgpack(value), [], [], [], [], [])
         self._blobs, self._classes, self._callables = [], {}, []
         self._opaques, self._opaque_code, self._pickling = {}, [], pickling
         self._packed, self._containers = None, 0
@@ -131,14 +132,9 @@ class Encoder:
             raise CannotEncode(
                 f"the class of something in it is no ordinary one: {error}"
             ) from error
-        if len(data) > MAX_SIZE:
-            raise _too_large()
         opaques = list(self._opaques.values())
-        address = blake3_bytes(data)
         classes = list(self._classes.values())
-        return Encoded(
-            data, address, self._blobs, classes, self._callables, opaques, self._opaque_code
-        )
+        return _encoded(data, self._blobs, classes, self._callables, opaques, self._opaque_code)
 
     def pack(self, value: Any) -> bytes:
         """The encoding of a value inside another one (without the prefix)."""
@@ -149,7 +145,7 @@ class Encoder:
             return self._pack_buffer(memoryview(value), ext.BYTES_BLOB)
         if kind is Buffer:
             return self._pack_buffer(value.memory, ext.BUFFER_BLOB)
-        if (kind is list or kind is dict) and self._packed is None and self._is_plain(value):
+        if kind in _NESTED and self._packed is None and self._is_plain(value):
             return self._msgpack(value)
         if kind in self.special:
             return self.special[kind](value, self)
@@ -319,7 +315,7 @@ class Encoder:
         """
         level = [value]
         nodes = 0
-        for _ in range(MAX_DEPTH):
+        for _ in range(MAX_DEPTH - len(self._open)):
             kinds = set(map(type, level))
             nodes += len(level)
             if not kinds <= _PLAIN:
@@ -337,8 +333,9 @@ class Encoder:
 
 def _members(level: list[Any], kinds: set[type]) -> list[Any]:
     members: list[Any] = []
-    if list in kinds:
-        members.extend(chain.from_iterable([x for x in level if type(x) is list]))
+    for kind in (list, tuple):
+        if kind in kinds:
+            members.extend(chain.from_iterable([x for x in level if type(x) is kind]))
     if dict in kinds:
         dicts = [x for x in level if type(x) is dict]
         members.extend(chain.from_iterable(dicts))
@@ -346,11 +343,33 @@ def _members(level: list[Any], kinds: set[type]) -> list[Any]:
     return members
 
 
-def _large_integer(value: Any) -> msgpack.ExtType:
-    if type(value) is not int:  # something changed it after it was looked at
-        raise CannotEncode(f"a {type(value).__name__} came in while it was encoded")
-    size = value.bit_length() // 8 + 1
-    return msgpack.ExtType(ext.INTEGER, value.to_bytes(size, "big", signed=True))
+class _Extensions:
+    """What msgpack is to take in the place of values that it does not know: tuples, large integers."""
+
+    __slots__ = ("_inner",)
+
+    def __init__(self) -> None:
+        self._inner: Any = None  # another packer: one that packs cannot be used inside
+
+    def __call__(self, value: Any) -> msgpack.ExtType:
+        if type(value) is tuple:
+            if self._inner is None:
+                self._inner = _packer()
+            return msgpack.ExtType(ext.TUPLE, self._inner.pack(list(value)))
+        if type(value) is not int:  # something changed it after it was looked at
+            raise CannotEncode(f"a {type(value).__name__} came in while it was encoded")
+        size = value.bit_length() // 8 + 1
+        return msgpack.ExtType(ext.INTEGER, value.to_bytes(size, "big", signed=True))
+
+
+def _packer() -> Any:
+    return msgpack.Packer(strict_types=True, unicode_errors="surrogatepass", default=_Extensions())
+
+
+def _encoded(data: bytes, blobs: list[Blob], *found: Any) -> Encoded:
+    if len(data) > MAX_SIZE:
+        raise _too_large()
+    return Encoded(data, blake3_bytes(data), blobs, *found)
 
 
 def _no_encoding(kind: type) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import CannotDecode
-from . import numpy_random, numpy_subclasses  # noqa: F401  these make their codecs known
+from . import numpy_subclasses  # noqa: F401  it makes its codecs known
 from .numpy_arrays import decode_array, encode_array
 from .numpy_dtypes import BUILT_IN, STRING, describe, dtype_of
 from .registry import Codec, add_codec, add_fallback

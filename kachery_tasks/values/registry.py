@@ -34,9 +34,12 @@ class Codec(NamedTuple):
     decode: Callable[..., Any]
 
 
-# The root module of a type, or of a codec's name, and the module here that knows its types.
+# Where a type is, or with what a codec's name begins, and the module here that knows such types.
 _LIBRARIES = {
     "numpy": "numpy_types",
+    "numpy.ma": "numpy_masked",
+    "numpy.polynomial": "numpy_polynomials",
+    "numpy.random": "numpy_random",
     "pandas": "pandas_types",
     "polars": "polars_types",
     "pyarrow": "arrow_types",
@@ -96,6 +99,11 @@ def register(
     add_codec(type, codec)
 
 
+def known_in(module: str, *libraries: str) -> None:
+    """Have the types of libraries be known by another module, imported when the first is met."""
+    _LIBRARIES.update(dict.fromkeys(libraries, module))
+
+
 def add_codec(kind: type, codec: Codec) -> None:
     """Make a codec known for one exact type."""
     _by_type[kind] = codec
@@ -120,7 +128,7 @@ def codec_of(kind: type) -> Codec | None:
     if codec is not None:
         return codec
     for base in kind.__mro__[:-1]:
-        _load(base.__module__.partition(".")[0])
+        _load(base.__module__)
     _load("class")
     codec = _by_type.get(kind)
     if codec is not None:
@@ -136,7 +144,7 @@ def codec_named(name: str) -> Codec:
     """The codec of that name; CannotDecode when this process has none."""
     try:
         if name not in _by_name:
-            _load(name.partition(".")[0])
+            _load(name)
     except ImportError as error:
         raise CannotDecode(f"{name!r} needs a library that is not installed: {error}") from error
     try:
@@ -147,11 +155,14 @@ def codec_named(name: str) -> Codec:
         ) from None
 
 
-def _load(library: str) -> None:
-    module = _LIBRARIES.get(library)
-    if module is not None and module not in _loaded:
-        importlib.import_module(f".{module}", __package__)
-        _loaded.add(module)
+def _load(name: str) -> None:
+    """Import what knows the types of the library, or part of one, that a name begins with."""
+    library, _, below = name.partition(".")
+    for one in (library, f"{library}.{below.partition('.')[0]}"):
+        module = _LIBRARIES.get(one)
+        if module is not None and module not in _loaded:
+            importlib.import_module(module if "." in module else f"{__package__}.{module}")
+            _loaded.add(module)
 
 
 def _whereabouts(kind: type) -> str:
