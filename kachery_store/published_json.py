@@ -30,6 +30,21 @@ def published_json(
     )
 
 
+def read_json(data: bytes | str) -> Any:
+    """What JSON says. ValueError when it is none, or a name occurs twice in an object.
+
+    Of two values under one name each reader takes the one it likes.
+    """
+    return json.loads(data, object_pairs_hook=_once)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name occurs twice in an object")
+    return found
+
+
 def sha1_of_dict(x: Any) -> str:
     """The SHA-1 of a value's JSON, in which whole floats are integers: 1.0 and 1 give the same.
 

@@ -5,10 +5,13 @@ That folder is no part of a store: nothing that lists, sends or serves a store m
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from .errors import BadKey, NotFound, unavailable
@@ -16,7 +19,7 @@ from .errors import BadKey, NotFound, unavailable
 _KEY = re.compile("[0-9a-f]{64}")
 _PRIVATE = 0o600
 _FOLDER = 0o700
-_MOST_FILE = 65_536
+_MOST_FILE = 1_000_000  # bytes
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -124,6 +127,17 @@ def signer_from(seed: Any, path: str) -> Signer:
     if not isinstance(seed, str) or not _KEY.fullmatch(seed):
         raise BadKey(f"{path} is damaged: its key is not 64 digits of 0-9 and a-f")
     return Signer(bytes.fromhex(seed))
+
+
+@contextmanager
+def locked(path: str, how: int) -> Iterator[None]:
+    """Hold the lock on a file of the user's folder, LOCK_SH or LOCK_EX of fcntl. OSError."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _PRIVATE)
+    try:
+        fcntl.flock(fd, how)
+        yield
+    finally:
+        os.close(fd)
 
 
 def _sync(folder: str) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -23,11 +24,13 @@ from kachery_store.feeds.log import Log
 from kachery_store.feeds.memory import Memory
 from kachery_store.feeds.names import FOLDER
 from kachery_store.feeds.snapshot import snapshot_of
+from kachery_store.identity import identity
 from kachery_store.zone import Zone
 from kachery_store.zone_settings import zone_named
 
 from .files import load_json, local_store, root_in_force, store_in_force, store_json
 from .settings import store_at
+from .trusted_keys import trusted_keys
 
 _URI = "feed://"
 _SNAPSHOT_LABEL = "feed.json"
@@ -52,7 +55,9 @@ def load_feed(name_or_uri: str, create: bool = False, *, zone: str | None = None
     if name_or_uri.startswith(_URI):
         feed, subfeed = parse_feed_uri(name_or_uri)
         if subfeed is not None:
-            raise BadFeed(f"{name_or_uri} is a subfeed: use load_subfeed")
+            raise BadFeed(
+                f"{name_or_uri} is a subfeed: leave out /{subfeed} for its feed, or use load_subfeed"
+            )
         return _loaded(feed, zone)
     if "://" in name_or_uri:
         return _snapshot(name_or_uri)
@@ -62,7 +67,7 @@ def load_feed(name_or_uri: str, create: bool = False, *, zone: str | None = None
     if known is None:
         raise NotFound(
             f"you have no feed named {name_or_uri!r}: `kachery feed list` shows those you have, and"
-            " create=True makes one"
+            " `kachery feed create`, or create=True, makes one"
         )
     return _loaded(known, zone)
 
@@ -171,17 +176,29 @@ def _loaded(feed: str, zone: str | None = None) -> Feed:
     own = Keyring().owned(feed)
     if zone is not None:
         signer = own.signer if own is not None and own.zone == zone else None
-        return _made(feed, [_zone_backend(zone, writing=False)], signer)
+        return _made(feed, [_zone_backend(zone, writing=False)], signer, zone)
     return _feed(own) if own is not None else _made(feed, _places_to_read(), None)
 
 
 def _feed(own: Owned) -> Feed:
     backend = local_store().backend if own.zone is None else _zone_backend(own.zone, writing=True)
-    return _made(own.feed, [backend], own.signer)
+    return _made(own.feed, [backend], own.signer, own.zone)
 
 
-def _made(feed: str, backends: Sequence[Backend], signer: Any) -> Feed:
-    return Feed(feed, backends, signer, Memory(), partial(_store_snapshot, feed))
+def _made(feed: str, backends: Sequence[Backend], signer: Any, zone: str | None = None) -> Feed:
+    snapshot, trusted = partial(_store_snapshot, feed), partial(_trusted_writers, zone)
+    return Feed(feed, backends, signer, Memory(), snapshot, trusted=trusted)
+
+
+def _trusted_writers(zone: str | None) -> Collection[str]:
+    """Whose submissions are accepted: the keys trusted for all that comes from there, and one's own."""
+    now, own = time.time(), identity()
+    found = {
+        one.key
+        for one in trusted_keys()
+        if one.task is None and one.zone in (None, zone) and (one.until is None or now < one.until)
+    }
+    return found if own is None else found | {own.public.hex()}
 
 
 def _places_to_read() -> Sequence[Backend]:
