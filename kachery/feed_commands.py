@@ -24,6 +24,9 @@ _MOST_TOLD = 20  # keys
 _from_option = click.option(
     "--from", "writers", multiple=True, metavar="KEY", help="Only what this key signed."
 )
+_again_option = click.option(
+    "--again", is_flag=True, help="Also what should be there already: repairs a damaged copy."
+)
 _zone_option = click.option("--zone", help="In this zone, not on this machine.")
 
 
@@ -184,25 +187,27 @@ def verify_command(feed: str, zone: str | None) -> None:
 @feed_commands.command("publish", context_settings=SETTINGS)
 @click.argument("feed")
 @click.option("--zone", required=True, help="The zone that gets the copy.")
-def publish_command(feed: str, zone: str) -> None:
+@_again_option
+def publish_command(feed: str, zone: str, again: bool) -> None:
     """Copy a feed, or one subfeed, to a zone, or bring the copy there up to date.
 
     Example: kachery feed publish lab-notes --zone lab
     """
-    _tell(feeds.publish_feed(_feed_uri(feed), zone))
+    _tell(feeds.publish_feed(_feed_uri(feed), zone, again=again))
 
 
 @feed_commands.command("subscribe", context_settings=SETTINGS)
 @click.argument("feed")
 @click.option("--zone", help="The zone that has it; without, the one in force.")
 @click.option("--name", help="A local name for it.")
-def subscribe_command(feed: str, zone: str | None, name: str | None) -> None:
+@_again_option
+def subscribe_command(feed: str, zone: str | None, name: str | None, again: bool) -> None:
     """Copy a feed, or one subfeed, from a zone to this machine, verified; or bring it up to date.
 
     Example: kachery feed subscribe feed://3b6a27... --zone lab --name their-notes
     """
     uri = _feed_uri(feed)
-    _tell(feeds.subscribe_feed(uri, zone))
+    _tell(feeds.subscribe_feed(uri, zone, again=again))
     if name:
         feeds.set_feed_name(name, uri)
 

@@ -121,16 +121,20 @@ def watch_for_new_messages(
     return wait_for_messages(opened, wait_msec)
 
 
-def publish_feed(name_or_uri: str, zone: str) -> dict[str, int]:
-    """Copy a feed, or one subfeed, to a zone; returns how many entries each subfeed gained there."""
+def publish_feed(name_or_uri: str, zone: str, *, again: bool = False) -> dict[str, int]:
+    """Copy a feed, or one subfeed, to a zone; returns how many entries each subfeed gained there.
+
+    With `again` also what should be there already, which repairs a damaged copy.
+    """
     feed, names = _subfeeds(name_or_uri, None)
-    return _mirrored(feed, names, _zone_backend(zone, writing=True))
+    return _mirrored(feed, names, _zone_backend(zone, writing=True), again)
 
 
-def subscribe_feed(uri: str, zone: str | None = None) -> dict[str, int]:
+def subscribe_feed(uri: str, zone: str | None = None, *, again: bool = False) -> dict[str, int]:
     """Copy a feed, or one subfeed, from a zone to this machine, verified; or bring the copy up to date.
 
-    Without `zone` from the one in force. Returns how many entries each subfeed gained.
+    Without `zone` from the one in force. Returns how many entries each subfeed gained. With `again`
+    also what should be here already is copied, which repairs a damaged copy.
     """
     if zone is None:
         in_force = store_in_force().zone
@@ -138,7 +142,7 @@ def subscribe_feed(uri: str, zone: str | None = None) -> dict[str, int]:
             raise NotFound(f"no zone is in force: say from which zone {uri} is to be copied")
         zone = in_force.name
     feed, names = _subfeeds(uri, zone)
-    return _mirrored(feed, names, local_store().backend)
+    return _mirrored(feed, names, local_store().backend, again)
 
 
 def verify_feed(name_or_uri: str, *, zone: str | None = None) -> dict[str, int]:
@@ -166,10 +170,10 @@ def _subfeeds(name_or_uri: str, zone: str | None) -> tuple[Feed, Sequence[str]]:
     return feed, feed.subfeed_names()
 
 
-def _mirrored(feed: Feed, names: Sequence[str], backend: Backend) -> dict[str, int]:
+def _mirrored(feed: Feed, names: Sequence[str], backend: Backend, again: bool) -> dict[str, int]:
     if not names:
         raise NotFound(f"{feed.uri} has no subfeeds there: nothing to copy")
-    return {name: mirror(feed.load_subfeed(name).log, backend) for name in names}
+    return {name: mirror(feed.load_subfeed(name).log, backend, again=again) for name in names}
 
 
 def _loaded(feed: str, zone: str | None = None) -> Feed:

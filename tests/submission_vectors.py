@@ -93,6 +93,7 @@ def cases():
         ),
         ("another writer's name", other_name, good, None),
         ("another writer's key", other_name, header(good, writer="ab" * 32), None),
+        ("another writer in the header", name, header(good, writer="ab" * 32), None),
         ("another time", name.replace("500000-", "500001-"), header(good, sent=SENT + 1), None),
         ("the second message alone", name, header(file_of([first, two]), total=1), None),
         ("the first message alone", name, header(file_of([first, one]), total=1), None),

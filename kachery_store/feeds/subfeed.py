@@ -192,7 +192,8 @@ class Subfeed:
     def inbox(self, writers: Iterable[str] | None = None) -> Iterator[Submission]:
         """What waits in the inbox, the oldest first, whoever signed it; or of these keys only.
 
-        Nothing is changed. What is damaged is left out, with a warning.
+        Nothing is changed. Of more than 10,000 submissions the oldest are told; what is damaged is left
+        out, with a warning.
         """
         return looking.submissions(self._log, None if writers is None else frozenset(writers))
 
