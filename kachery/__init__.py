@@ -20,6 +20,7 @@ from typing import Any
 _HOMES = {
     "kachery_store.errors": (
         "BadAmount",
+        "BadArray",
         "BadFeed",
         "BadKey",
         "BadManifest",
@@ -55,6 +56,14 @@ _HOMES = {
         "Action",
         "action",
     ),
+    "kachery_tasks.bundles": (
+        "BundleReport",
+        "Bundled",
+        "Imported",
+        "bundle",
+        "import_bundle",
+        "verify_bundle",
+    ),
     "kachery_tasks.carrying": (
         "pull",
         "push",
@@ -78,6 +87,7 @@ _HOMES = {
     "kachery_tasks.destinations": ("set_custom_storage_backend",),
     "kachery_tasks.errors": (
         "ActionFailed",
+        "BadBundle",
         "CannotDecode",
         "CannotEncode",
         "CannotFingerprint",
@@ -137,11 +147,19 @@ _HOMES = {
         "gather",
     ),
     "kachery_tasks.job": ("Job",),
+    "kachery_tasks.job_table": (
+        "Run",
+        "runs",
+    ),
     "kachery_tasks.keeping": (
         "gc",
         "pin",
         "pins",
         "unpin",
+    ),
+    "kachery_tasks.lineage.tracing": (
+        "Lineage",
+        "lineage",
     ),
     "kachery_tasks.mutables": (
         "delete_mutable",
@@ -159,10 +177,15 @@ _HOMES = {
     ),
     "kachery_tasks.record": ("Record",),
     "kachery_tasks.reproduce": ("Reproduction",),
+    "kachery_tasks.reproducing": ("reproduce",),
     "kachery_tasks.sandbox": ("use_sandbox",),
     "kachery_tasks.settings": (
         "configure",
         "using",
+    ),
+    "kachery_tasks.stale": (
+        "StaleJob",
+        "stale",
     ),
     "kachery_tasks.values": ("register",),
 }

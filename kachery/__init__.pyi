@@ -1,5 +1,6 @@
 from kachery_store.errors import (
     BadAmount,
+    BadArray,
     BadFeed,
     BadKey,
     BadManifest,
@@ -32,6 +33,14 @@ from kachery_store.errors import (
 from kachery_store.published_json import sha1_of_dict
 from kachery_tasks._version import __version__
 from kachery_tasks.actions import Action, action
+from kachery_tasks.bundles import (
+    Bundled,
+    BundleReport,
+    Imported,
+    bundle,
+    import_bundle,
+    verify_bundle,
+)
 from kachery_tasks.carrying import pull, push
 from kachery_tasks.chunked import (
     open_dask,
@@ -46,6 +55,7 @@ from kachery_tasks.decorators import Task, task
 from kachery_tasks.destinations import set_custom_storage_backend
 from kachery_tasks.errors import (
     ActionFailed,
+    BadBundle,
     CannotDecode,
     CannotEncode,
     CannotFingerprint,
@@ -102,7 +112,9 @@ from kachery_tasks.files import (
 )
 from kachery_tasks.gathering import as_completed, gather
 from kachery_tasks.job import Job
+from kachery_tasks.job_table import Run, runs
 from kachery_tasks.keeping import gc, pin, pins, unpin
+from kachery_tasks.lineage.tracing import Lineage, lineage
 from kachery_tasks.mutables import (
     delete_mutable,
     delete_mutable_folder_local,
@@ -115,8 +127,10 @@ from kachery_tasks.mutables import (
 from kachery_tasks.queries import Answer, Query, query
 from kachery_tasks.record import Record
 from kachery_tasks.reproduce import Reproduction
+from kachery_tasks.reproducing import reproduce
 from kachery_tasks.sandbox import use_sandbox
 from kachery_tasks.settings import configure, using
+from kachery_tasks.stale import StaleJob, stale
 from kachery_tasks.values import register
 
 __all__ = [
@@ -124,6 +138,8 @@ __all__ = [
     "ActionFailed",
     "Answer",
     "BadAmount",
+    "BadArray",
+    "BadBundle",
     "BadFeed",
     "BadKey",
     "BadManifest",
@@ -131,6 +147,8 @@ __all__ = [
     "BadMutable",
     "BadNote",
     "BadURI",
+    "BundleReport",
+    "Bundled",
     "Busy",
     "CannotDecode",
     "CannotEncode",
@@ -147,12 +165,14 @@ __all__ = [
     "FeedFinalized",
     "FeedForked",
     "FeedRolledBack",
+    "Imported",
     "ImpureTaskWarning",
     "Job",
     "KacheryError",
     "KacheryWarning",
     "LargeGlobalWarning",
     "LeaseLostWarning",
+    "Lineage",
     "NotFound",
     "NotPure",
     "NotReproducible",
@@ -165,8 +185,10 @@ __all__ = [
     "Query",
     "Record",
     "Reproduction",
+    "Run",
     "RunFailed",
     "SourceWarning",
+    "StaleJob",
     "StaleResultWarning",
     "Stats",
     "StoreTooNew",
@@ -180,6 +202,7 @@ __all__ = [
     "__version__",
     "action",
     "as_completed",
+    "bundle",
     "cat_file",
     "configure",
     "create_feed",
@@ -193,6 +216,8 @@ __all__ = [
     "get_kachery_dir",
     "get_mutable",
     "get_mutable_local",
+    "import_bundle",
+    "lineage",
     "link_file",
     "load_bytes",
     "load_feed",
@@ -213,11 +238,14 @@ __all__ = [
     "push",
     "query",
     "register",
+    "reproduce",
+    "runs",
     "set_custom_storage_backend",
     "set_feed_name",
     "set_mutable",
     "set_mutable_local",
     "sha1_of_dict",
+    "stale",
     "stats",
     "store_bytes",
     "store_file",
@@ -235,6 +263,7 @@ __all__ = [
     "unpin",
     "use_sandbox",
     "using",
+    "verify_bundle",
     "verify_feed",
     "watch_for_new_messages",
     "zarr_references",

@@ -10,10 +10,14 @@ from kachery_tasks.listing import find_record
 from kachery_tasks.settings import current
 
 from .action_commands import add_action_commands
+from .again_commands import reproduce_command, runs_command, stale_command
+from .bundle_commands import bundle_command, import_command
 from .feed_commands import feed_commands
 from .jobs_commands import jobs, show
+from .lineage_commands import lineage_command
 from .running import SETTINGS, run_command
 from .store_commands import add_store_commands
+from .trust_commands import id_commands, trust_commands
 from .zone_commands import pull_command, push_command, zone_commands
 
 
@@ -27,8 +31,14 @@ def cli() -> None:
 
 
 add_store_commands(cli)
+for _group in (id_commands, trust_commands):
+    cli.add_command(_group)
 add_action_commands(cli)
 for _command in (jobs, show, feed_commands, zone_commands, push_command, pull_command):
+    cli.add_command(_command)
+for _command in (lineage_command, bundle_command, import_command):
+    cli.add_command(_command)
+for _command in (runs_command, reproduce_command, stale_command):
     cli.add_command(_command)
 
 

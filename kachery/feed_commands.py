@@ -52,6 +52,7 @@ def create_command(name: str, zone: str | None) -> None:
 @feed_commands.command("list", context_settings=SETTINGS)
 def list_command() -> None:
     """List the feeds that have names here, and those whose keys are here."""
+    feeds.update_job_feed()
     keyring = Keyring()
     names, keys = keyring.names(), set(keyring.feeds())
     unnamed = keys - set(names.values())

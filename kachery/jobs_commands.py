@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import shlex
 import sys
 from typing import Any
 
@@ -14,16 +15,18 @@ from kachery_store.amounts import parse_span
 from kachery_store.errors import BadAmount
 from kachery_store.progress import progress_of
 from kachery_tasks.cache import load
+from kachery_tasks.environment import environment_at
 from kachery_tasks.failures import Failure
 from kachery_tasks.forgetting import Forgotten, choose
 from kachery_tasks.forgetting import forget as forget_chosen
 from kachery_tasks.listing import all_failures, all_records, find_job, other_results
-from kachery_tasks.record import Record
+from kachery_tasks.record import QUERY_READ, Record
 from kachery_tasks.settings import current, store_at
 
 from .action_commands import show_action
 from .running import SETTINGS
 
+_MOST_LINES = 20  # of the jobs that one has asked for, and the like
 _LONGEST_MESSAGE = 60  # characters of an error in a list
 
 
@@ -133,7 +136,10 @@ def show(job: str, as_json: bool) -> None:
         raise
     others = [] if record is None else other_results(store, record)
     if as_json:
-        click.echo(json.dumps(_all_as_json(record, failure, others)))
+        told = _all_as_json(record, failure, others)
+        if record is not None:
+            told["environment"] = environment_at(store, record.environment)
+        click.echo(json.dumps(told, default=str, skipkeys=True))
         return
     lines = [] if record is None else [*_lines(store, record), *_lines_of_others(others)]
     if record is not None and failure is not None:
@@ -173,11 +179,60 @@ def _lines(store: Store, record: Record) -> list[tuple[str, str]]:
         ("address", record.result.address.hex()),
         ("code", f"version {record.version}" if record.version else record.fingerprint),
         ("started", _when(record)),
-        ("took", _duration(record.seconds)),
+        ("took", _took(record)),
         ("where", f"{record.user} on {record.host}, process {record.pid}"),
+        *([("worker", record.worker)] if record.worker else []),
         ("with", f"Python {record.python}, kachery {record.kachery}"),
+        *_lines_of_environment(environment_at(store, record.environment) or {}),
         *([("asked by", f"job://{record.parent}")] if record.parent else []),
+        *_listed("input", [f"{name} = job://{job_id}" for name, job_id in record.inputs]),
+        *_listed("asked for", [f"job://{job_id}" for job_id in record.children]),
+        *_listed("read", [_read_text(*one) for one in record.reads]),
     ]
+
+
+def _took(record: Record) -> str:
+    parts = [_duration(record.seconds)]
+    if record.attempt:  # an older record tells nothing of this
+        parts.append(f"{_duration(record.cpu_seconds)} of CPU time")
+        parts.append(f"peak memory {_size(record.peak_memory)}")
+    if record.attempt > 1:
+        parts.append(f"attempts: {record.attempt}")
+    return ", ".join(parts)
+
+
+def _lines_of_environment(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    """What is told of where a job ran; what is not as kachery writes it is left out."""
+    lines = []
+    if isinstance(platform := facts.get("platform"), str):
+        lines.append(("on", platform))
+    if isinstance(packages := facts.get("packages"), dict) and packages:
+        told = [f"{name} {version or '?'}" for name, version in packages.items()]
+        lines.append(("packages", ", ".join(told)))
+    if isinstance(git := facts.get("git"), dict) and isinstance(git.get("commit"), str):
+        lines.append(("git", git["commit"] + (" (dirty)" if git.get("dirty") else "")))
+    if isinstance(command := facts.get("command"), list) and command:
+        lines.append(("command", shlex.join(map(str, command))))
+    return [(name, _plain(text)) for name, text in lines]
+
+
+def _plain(text: str) -> str:
+    """A text that somebody else may have written, without what terminals obey."""
+    return "".join(one if one.isprintable() else "?" for one in text)
+
+
+def _read_text(kind: str, name: str, address: bytes) -> str:
+    if kind == QUERY_READ:
+        return f"an answer, job://{name}"
+    return _plain(f"the mutable {name}") + ("" if address else ", which was not set")
+
+
+def _listed(title: str, texts: list[str]) -> list[tuple[str, str]]:
+    """Lines of which the first has the title; of many only the first ones."""
+    shown = texts[:_MOST_LINES]
+    if len(texts) > len(shown):
+        shown.append(f"and {len(texts) - len(shown)} more; --json tells all")
+    return [(title if position == 0 else "", text) for position, text in enumerate(shown)]
 
 
 def _arguments(one: Record | Failure) -> list[tuple[str, str]]:
@@ -250,6 +305,13 @@ def _as_json(one: Record | Failure) -> dict[str, Any]:
     if isinstance(one, Failure):
         return {**told, "status": "failed"}
     result = one.result
+    told["inputs"] = [{"name": name, "job": job_id} for name, job_id in one.inputs]
+    told["reads"] = [
+        {"kind": kind, "name": name, "address": address.hex() or None}
+        for kind, name, address in one.reads
+    ]
+    told["environment"] = one.environment.hex() or None
+    told["values"] = {name: encoding.hex() for name, encoding in one.values}
     told["result"] = {
         "address": result.address.hex(),
         "size": result.size,

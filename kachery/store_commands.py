@@ -15,6 +15,7 @@ from kachery_store.amounts import parse_size, parse_span, size_text
 from kachery_store.doctor import PROBLEM, SOUND, Finding, examine
 from kachery_store.errors import BadAmount
 from kachery_store.gc import Collected
+from kachery_store.pins import parse_pinned
 from kachery_store.removal import Plan
 from kachery_store.repair import Repaired
 from kachery_store.verify import Verification, Verified
@@ -24,6 +25,7 @@ from kachery_tasks import keeping, zone_keeping
 from kachery_tasks.holdings import check_entry
 from kachery_tasks.settings import current
 
+from .bundle_commands import verify_file
 from .info_command import info, when
 from .running import SETTINGS
 from .zone_keeping_commands import collect
@@ -53,8 +55,10 @@ _span: dict[str, Any] = {"callback": _amount(parse_span), "metavar": "SPAN"}
 @click.option("--max-size", help="How much may stay: 100GB, 1.5TiB.", **_size)
 @click.option("--max-items", type=click.IntRange(min=0), help="How many jobs may stay.")
 @click.option("--older-than", help="Jobs not used for so long go: 90d, 12h.", **_span)
-@click.option("--files", is_flag=True, help="Named files too, not only jobs.")
-@click.option("--orphans", is_flag=True, help="Also blobs by BLAKE3 that no job holds.")
+@click.option("--files", is_flag=True, help="Named files and stored arrays too, not only jobs.")
+@click.option(
+    "--orphans", is_flag=True, help="Also blobs by BLAKE3, and arrays, that no job holds."
+)
 @click.option(
     "--grace",
     help="What nothing holds and is younger stays; 1h, in a zone 1d by default.",
@@ -145,13 +149,20 @@ def pins(zone: str | None) -> None:
 )
 @click.option("--threads", type=click.IntRange(min=1), help="How many; by default one per CPU.")
 @click.option("--zone", help="In this zone, not here.")
-def verify(afresh: bool, threads: int | None, zone: str | None) -> None:
+@click.argument("bundle", required=False)
+def verify(afresh: bool, threads: int | None, zone: str | None, bundle: str | None) -> None:
     """Check everything that is stored against its digest; damage goes to quarantine.
 
-    In a zone also whether all parts of large files are there.
+    In a zone also whether all parts of large files are there. With BUNDLE, a file of `kachery bundle`,
+    check that instead: what is in it, how it hangs together, and who has signed it.
 
     A run that was interrupted goes on where it was. The exit code is 1 when something is damaged.
     """
+    if bundle is not None:
+        if afresh or threads or zone is not None:
+            raise click.UsageError("a bundle is checked without options")
+        verify_file(bundle)
+        return
     run: Verification | ZoneVerification
     if zone is None:
         run = keeping.verification(afresh=afresh)
@@ -161,16 +172,21 @@ def verify(afresh: bool, threads: int | None, zone: str | None) -> None:
         click.echo(f"going on after {run.before.files} files, {size_text(run.before.bytes)}")
     with _bar("verify", run.bytes) as bar:
         done = run.run(threads=threads, progress=bar.update)
-    _tell_verified(done, "" if zone is None else f" --zone {zone}")
+    chunks = _chunks_in(zone, [one.name for one in done.damaged])
+    _tell_verified(done, "" if zone is None else f" --zone {zone}", chunks)
     if done.damaged:
         sys.exit(1)
 
 
-def _tell_verified(done: Verified, where: str) -> None:
+def _chunks_in(zone: str | None, names: list[str]) -> dict[str, str]:
+    """Of the names of blobs those that are chunks of arrays, and of which."""
+    return keeping.chunks_in(names) if zone is None else zone_keeping.chunks_in(zone, names)
+
+
+def _tell_verified(done: Verified, where: str, chunks: dict[str, str]) -> None:
     for one in done.damaged:
-        click.echo(
-            f"{one.name}: {one.why}; {f'moved to {one.moved}' if one.moved else 'left there'}"
-        )
+        what = f"{one.name} ({chunks[one.name]})" if one.name in chunks else one.name
+        click.echo(f"{what}: {one.why}; {f'moved to {one.moved}' if one.moved else 'left there'}")
     click.echo(
         f"{done.files} files, {size_text(done.bytes)} in {done.seconds:.3g} s: {done.rate:.3g} GB/s;"
         f" {len(done.damaged)} damaged"
@@ -241,8 +257,11 @@ def _tell_repaired(done: Repaired, zone: str | None) -> None:
         click.echo(f"{again} again: {uri}")
     for job in done.forgotten:
         click.echo(f"forgotten, computed again when asked for: {job}")
+    chunks = _chunks_in(zone, [parse_pinned(uri).name for uri in done.lost])
     for uri in done.lost:
-        click.echo(f"lost: {uri}; store the file again if you have it elsewhere")
+        chunk = chunks.get(parse_pinned(uri).name)
+        what = "file" if chunk is None else "array"
+        click.echo(f"lost: {chunk or uri}; store the {what} again if you have it elsewhere")
     for place in done.salvage:
         click.echo(f"its damaged bytes: {place}")
     click.echo(

@@ -107,6 +107,16 @@ class Blobs:
             raise NotFound(f"{digest} is not in the store at {self._backend.root}")
         return status.st_size
 
+    def keep(self, digest: Digest, size: int, since: float = 0.0) -> bool:  # noqa: ARG002
+        """Count on a blob of that size from now on: no collection takes it. False when it is not there.
+
+        Its bytes are not looked at. `since`: when this store is known to have stored it, in seconds
+        since 1970.
+        """
+        status = self._backend.stat(digest.path)
+        there = status is not None and status.st_size == size
+        return there and refresh(self._backend, digest.path)
+
     def map(self, digest: Digest) -> memoryview:
         """The bytes of a blob, checked and memory-mapped; writing to them stays in this process.
 

@@ -32,7 +32,8 @@ _CLOCK_SECONDS = 5.0
 
 _FOLDERS = (
     *("actions", "blake3", "code", "differing", "failures", "jobs", "leases", "pins", "quarantine"),
-    *("sha1", "sha256", "feeds", "linked_files", "mutables", "outbox", "queries", "tmp"),
+    *("sha1", "sha256", "feeds", "linked_files", "mutables", "outbox", "queries", "runs", "tmp"),
+    *("arrays", "lost", "made", "partial", "sessions"),
 )
 
 

@@ -12,6 +12,7 @@ KacheryError
 ├── Busy                           somebody else is doing that to the store already
 ├── ConfigError (ValueError)       a configuration file says something that it cannot say
 ├── BadManifest (ValueError)       those bytes are not a list of parts
+├── BadArray (ValueError)          that file holds no array that can be loaded
 ├── BadMutable (ValueError)        that cannot be the name, or the value, of a mutable
 ├── BadFeed (ValueError)           that text names no feed or subfeed
 ├── BadMessage (ValueError)        that cannot be a message of a feed
@@ -91,6 +92,10 @@ class FeedFinalized(KacheryError):
 
 class BadURI(KacheryError, ValueError):
     """The text is not a URI that kachery understands."""
+
+
+class BadArray(KacheryError, ValueError):
+    """A file is no array in NumPy's format, or one that must not be loaded."""
 
 
 class BadManifest(KacheryError, ValueError):

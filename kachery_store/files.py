@@ -19,6 +19,7 @@ from .errors import BadURI, DigestMismatch, NotFound
 from .links import Links
 from .local_backend import LocalBackend
 from .manifest import Manifest, has_manifest, manifest_of
+from .npy import load_array
 from .own_files import OwnFiles
 from .places import BlobSource, OwnFile, Parts, Place, PlainFile, StoredBlob, nowhere, part_not_here
 from .progress import progress_bar
@@ -202,12 +203,8 @@ class Files:
         return json.loads(self.load_bytes(uri, local_only=local_only))
 
     def load_npy(self, uri: str, *, local_only: bool = False) -> np.ndarray[Any, Any]:
-        """A stored .npy file as a NumPy array; ValueError when it holds Python objects."""
-        import numpy as np
-
-        path = self._place(uri, local_only).path()
-        array: np.ndarray[Any, Any] = np.load(path, allow_pickle=False)
-        return array
+        """A stored .npy file as a NumPy array; BadArray when it is none, or holds Python objects."""
+        return load_array(self._place(uri, local_only).path())
 
     def load_pkl(self, uri: str, *, local_only: bool = False) -> Any:
         """A stored pickle as a Python object. LOADING A PICKLE EXECUTES CODE that is in it.

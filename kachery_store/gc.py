@@ -20,6 +20,7 @@ from .pins import FOLDER as PINS
 from .pins import JOB, Pinned, Pins, parse_pinned
 from .removal import Plan, Policy, plan_removal
 from .running import is_running
+from .sessions import close
 from .sweep import File, file_time, files_below, take_away
 
 LOCK_FILE = "gc.lock"
@@ -100,6 +101,10 @@ class _Guard:
         """The names of a manifest and of the blobs that it holds, whoever else holds them."""
         return self._found.arrays[file.name.rpartition("/")[2]].blobs | {file.name}
 
+    def needed_by_session(self, name: str) -> set[str]:
+        """The names of the blobs that a session of writing holds."""
+        return self._found.sessions[name].blobs
+
     def _look_at_pins(self) -> None:
         changed = self._pins_changed()
         if changed == self._looked and abs(time.time_ns() - changed) > _SETTLED_NANOSECONDS:
@@ -119,8 +124,12 @@ def _carry_out(
     plan: Plan, backend: LocalBackend, guard: _Guard, progress: Callable[[int], object]
 ) -> Collected:
     files = freed = spared = 0
-    needed: set[str] = set()  # blobs of records that stayed after all
+    needed: set[str] = set()  # blobs of what stayed after all
     for going in plan.going:
+        if going.session is not None and not close(backend, going.session, going.files):
+            spared += len(going.files)
+            needed |= guard.needed_by_session(going.session)
+            continue
         for file in going.files:
             record_of = going.job_id if file.name.startswith("jobs/") else None
             if file.name not in needed and _went(backend, guard, file, record_of):

@@ -12,9 +12,11 @@ from .errors import DigestMismatch, StoreTooNew
 from .local_backend import LocalBackend
 from .pins import JOB, Pinned
 from .running import running_jobs
+from .sessions import Session, sessions_of
 from .sweep import File, file_of, files_below, open_quietly
 
 _READ = 1 << 20
+_NOTES = ("failures", "lost", "made", "partial")  # for people, or hints; they grow old
 
 
 class Held(NamedTuple):
@@ -25,7 +27,8 @@ class Held(NamedTuple):
     job took. `codes`: the fingerprints that it names. `address`: of the result, `arguments`: of the
     arguments, in hex. `complete` is False when an encoding that names blobs is lost itself. `arrays`:
     addresses of the chunked arrays in the result, whose chunks are among `blobs`. Of the manifest of
-    such an array: what that holds, and whether it is `named` by a user.
+    such an array: what that holds, and whether it is `named` by a user. `about`: those of the files that
+    only tell more about the job, and are nobody's.
     """
 
     task: str
@@ -38,6 +41,7 @@ class Held(NamedTuple):
     complete: bool = True
     arrays: Sequence[str] = ()
     named: bool = False
+    about: Sequence[Digest] = ()
 
 
 # job id, bytes of its record -> what it holds; raises DigestMismatch, StoreTooNew
@@ -68,7 +72,8 @@ class Inventory(NamedTuple):
     `running`: job id -> when it began, as for running_jobs. `records`: by job id. `blobs`, `code`: by
     name. `differing`: by name, with what such a record holds. `damaged`: names of the records that are.
     `too_new`: how many records only a later kachery can read. `failures`: notes of jobs that failed,
-    and of chunks that were stored by some. `arrays`: the manifests of chunked arrays, by address.
+    and of arrays and chunks that were stored by some, or lost. `arrays`: the manifests of chunked
+    arrays, by address. `sessions`: those in which arrays are written, by name.
     """
 
     running: dict[str, int]
@@ -80,13 +85,15 @@ class Inventory(NamedTuple):
     too_new: int
     failures: Sequence[File] = ()
     arrays: Mapping[str, Entry] = MappingProxyType({})
+    sessions: Mapping[str, Session] = MappingProxyType({})
 
     @property
     def size(self) -> int:
         """Bytes of everything found."""
         held = (*self.records.values(), *self.differing.values(), *self.arrays.values())
         entries = (entry.file for entry in held)
-        others = (*self.blobs.values(), *self.code.values(), *self.failures)
+        notes = (note for session in self.sessions.values() for note in session.notes)
+        others = (*self.blobs.values(), *self.code.values(), *self.failures, *notes)
         return sum(one.size for one in (*entries, *others))
 
 
@@ -94,16 +101,17 @@ def take_inventory(backend: LocalBackend, held_by: HeldBy) -> Inventory:
     """Look at everything in a store. Nothing is written, and it does not count as use.
 
     The order matters to who collects: jobs that run are looked up first, so that what a job that has
-    ended meanwhile stored is among the records. StoreUnavailable.
+    ended meanwhile stored is among the records; likewise sessions. StoreUnavailable.
     """
     running = running_jobs(backend)
+    sessions = sessions_of(backend)
     reader = _Reader(backend, held_by)
     records = {entry.job_id: entry for entry in reader.entries("jobs")}
     differing = {entry.file.name: entry for entry in reader.entries("differing")}
     arrays = {entry.job_id: entry for entry in reader.entries("arrays")}
     blobs = {file.name: file for folder in HEX_LENGTH for file in files_below(backend, folder)}
     code = {file.name: file for file in files_below(backend, "code")}
-    failures = [*files_below(backend, "failures"), *files_below(backend, "partial")]
+    failures = [file for folder in _NOTES for file in files_below(backend, folder)]
     return Inventory(
         running,
         records,
@@ -114,6 +122,7 @@ def take_inventory(backend: LocalBackend, held_by: HeldBy) -> Inventory:
         reader.too_new,
         failures,
         arrays,
+        sessions,
     )
 
 

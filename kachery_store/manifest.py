@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 
 from .digest import HEX_LENGTH, Digest, make_digest, new_hasher
 from .errors import BadManifest, BadURI
+from .published_json import read_json
 
 PART_SIZE = 20_000_000  # bytes; belongs to the format
 
@@ -109,16 +110,9 @@ def _json(data: bytes) -> Any:
     if len(data) > _MAX_MANIFEST:
         raise BadManifest(f"a manifest has at most {_MAX_MANIFEST} bytes, not {len(data)}")
     try:
-        return json.loads(data, object_pairs_hook=_once)
+        return read_json(data)
     except (ValueError, RecursionError) as error:
         raise BadManifest(f"that is no manifest, because it is no JSON: {error}") from None
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise BadManifest("a name occurs twice in an object of that manifest")
-    return found
 
 
 def _object(value: Any) -> dict[str, Any]:

@@ -46,6 +46,14 @@ class Refs:
         """Forget a name; False when there was nothing under it."""
         return self._backend.remove(self._path(name))
 
+    def drop(self, name: str) -> None:
+        """Forget a name here: what a zone has stays there."""
+        self._backend.remove(self._path(name))
+
+    def spurn(self, name: str) -> None:
+        """Forget a name here; nor does this process take what a zone has."""
+        self.drop(name)
+
     def names(self, start: str = "") -> Iterator[str]:
         """All names, in no special order; with `start`, at least those that begin with it."""
         folder = f"{self._folder}/{start[:2]}" if len(start) >= 2 else self._folder

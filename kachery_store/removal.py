@@ -14,6 +14,7 @@ from .pins import Pinned
 from .sweep import File
 
 FAILURES_STAY = 90 * 86_400.0  # seconds; what is noted of failures is for people, and grows old
+SESSIONS_STAY = 7 * 86_400.0  # seconds since something was last written in one
 GRACE = 3600.0  # seconds; what nothing holds may be about to be named by whoever stores it
 
 _CALL_SECONDS = 1e-3  # what any recomputation costs at least
@@ -41,12 +42,14 @@ class Going(NamedTuple):
     """Something that goes: a job (`job_id`) or files. `files` are in the order of their removal.
 
     `what`: for people. `seconds`: what it takes to compute it again, None where that is impossible.
+    `session`: of writing, which is closed before its notes go.
     """
 
     what: str
     files: list[File]
     job_id: str | None = None
     seconds: float | None = None
+    session: str | None = None
 
     @property
     def size(self) -> int:
@@ -74,6 +77,7 @@ def plan_removal(found: Inventory, pinned: Iterable[Pinned], policy: Policy, now
     """
     planner = _Planner(found, reached(found, pinned, found.running), policy, now)
     planner.choose_failures()
+    planner.choose_sessions()
     planner.choose_jobs()
     planner.choose_arrays()
     planner.choose_files()
@@ -99,6 +103,8 @@ class _Planner:
         self._holders = Counter(name for one in found.records.values() for name in one.blobs)
         for array in found.arrays.values():
             self._holders.update(array.blobs)
+        for session in found.sessions.values():
+            self._holders.update(session.blobs)
         self._arrays = dict(found.arrays)
         self._using = Counter(
             address for one in found.records.values() if one.held for address in one.held.arrays
@@ -243,6 +249,18 @@ class _Planner:
         old = [one for one in self._found.failures if one.changed < (self._now - stay) * 1e9]
         if old:
             self._go(Going("notes of jobs that failed long ago", old))
+
+    def choose_sessions(self) -> None:
+        """Sessions of writing that nobody went on with; what they stored is held by nothing then."""
+        for name, session in self._found.sessions.items():
+            oldest = (self._now - SESSIONS_STAY) * 1e9
+            if session.closed is not None and not session.notes:
+                if session.closed.changed < (self._now - FAILURES_STAY) * 1e9:
+                    self._go(Going("the mark of a session that was collected", [session.closed]))
+            elif session.closed or all(note.changed < oldest for note in session.notes):
+                self._holders.subtract(session.blobs)
+                what = f"session of writing {name}, which was not committed"
+                self._go(Going(what, session.notes, session=name))
 
     def choose_leftovers(self) -> None:
         """What belongs to nothing that stays: other results of jobs, descriptions of code."""

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 
 from .blobs import Blobs
+from .border import Border
 from .files import Files
 from .limit import watch
 from .local_backend import LocalBackend
 from .pins import Pins
 from .refs import Refs
+from .uplink import Uplink
 from .zone import Zone
 from .zone_settings import default_root
-from .zoned import Objection, Uplink, ZonedBlobs, ZonedRefs, no_objection
+from .zoned import ZonedBlobs, ZonedRefs
 
 __all__ = ["Store", "default_root"]
 
@@ -21,7 +23,7 @@ class Store:
     """A store in a folder of this machine. Nothing is written there before something is stored.
 
     With a zone it is the cache in front of that: what is missing here is fetched, what is stored goes
-    to both; `objection` may say what speaks against something that comes from there. Raises
+    to both; `border` says what refs are there, and what speaks against one that comes from there. Raises
     StoreTooNew when a later kachery laid the folder out, StoreUnavailable when it cannot be read,
     ConfigError when its configuration is wrong.
 
@@ -35,12 +37,12 @@ class Store:
         self,
         root: str | os.PathLike[str],
         zone: Zone | None = None,
-        objection: Objection = no_objection,
+        border: Border | None = None,
     ) -> None:
         self.root = os.path.abspath(os.path.expanduser(os.fspath(root)))
         self.zone = zone
         self.backend = LocalBackend(self.root)
-        self.uplink = None if zone is None else Uplink(zone, self.backend, objection)
+        self.uplink = None if zone is None else Uplink(zone, self.backend, border or Border())
         self.blobs = self._blobs()
         self.jobs = self._refs("jobs")
         self.code = self._refs("code")

@@ -25,7 +25,7 @@ _CHUNK = 256  # objects in memory at a time
 _FOLDERS = (*HEX_LENGTH, "manifests", "jobs", "differing", "arrays", "code", "leases", "tmp")
 _REFS = ("jobs", "differing", "arrays", "manifests")  # what names other things
 
-_HOLDS, _NAMES = 0, 1
+_HOLDS, _NAMES, _TELLS = 0, 1, 2
 
 _TABLES = """
 PRAGMA journal_mode = OFF;
@@ -36,7 +36,8 @@ CREATE TABLE object (name TEXT PRIMARY KEY, folder TEXT, size INTEGER, modified 
 CREATE INDEX by_age ON object (folder, modified);
 CREATE TABLE edge (owner TEXT, name TEXT, kind INTEGER, PRIMARY KEY (owner, name)) WITHOUT ROWID;
 CREATE INDEX by_name ON edge (name);
-CREATE TABLE record (name TEXT PRIMARY KEY, task TEXT, address TEXT, complete INTEGER) WITHOUT ROWID;
+CREATE TABLE record (name TEXT PRIMARY KEY, task TEXT, address TEXT, complete INTEGER, named INTEGER)
+    WITHOUT ROWID;
 CREATE INDEX by_address ON record (address);
 CREATE TABLE argument (owner TEXT, address TEXT, PRIMARY KEY (owner, address)) WITHOUT ROWID;
 CREATE TABLE part (name TEXT, owner TEXT, size INTEGER, PRIMARY KEY (name, owner)) WITHOUT ROWID;
@@ -62,10 +63,11 @@ S = TypeVar("S")
 class Survey:
     """What was found in a zone.
 
-    `db` has the tables above: `edge` says that a record holds (kind 0) or names (1) a blob or a
-    description, and that a blob consists of a manifest and parts; a blob in parts has the name that it
-    would have whole. `damaged` are names of records and manifests that cannot be read, `too_new` the
-    number of those that only a later kachery can. `beat` is called often.
+    `db` has the tables above: `edge` says that a record holds (kind 0) or names (1) a blob, a
+    description, or the manifest of a chunked array, which holds blobs itself, or names a blob that only
+    tells about its job (2), and that a blob consists of a manifest and parts; a blob in parts has the
+    name that it would have whole. `damaged` are names of records and manifests that cannot be read,
+    `too_new` the number of those that only a later kachery can. `beat` is called often.
     """
 
     def __init__(
@@ -129,6 +131,7 @@ class Survey:
         """Mark what the pins of the zone reach: of a job also the jobs that made its arguments."""
         pinned = Pins(self.backend).pinned()
         self.keep(one.name for one in pinned)
+        self.keep(f"arrays/{one.hex[:2]}/{one.hex}" for one in pinned if one.kind == "blake3")
         for job in (one.name for one in pinned if one.kind == JOB):
             self.keep(
                 self.all(
@@ -176,12 +179,15 @@ class Survey:
             return error
 
     def _note_record(self, name: str, held: Held) -> None:
-        row = (name, held.task, held.address, held.complete)
-        self.db.execute("INSERT OR REPLACE INTO record VALUES (?, ?, ?, ?)", row)
+        row = (name, held.task, held.address, held.complete, held.named)
+        self.db.execute("INSERT OR REPLACE INTO record VALUES (?, ?, ?, ?, ?)", row)
         arguments = ((name, address) for address in held.arguments if address)
         self.db.executemany("INSERT OR IGNORE INTO argument VALUES (?, ?)", arguments)
-        holds = [] if name.startswith("differing/") else [digest.path for digest, _ in held.blobs]
+        holds = [digest.path for digest, _ in held.blobs]
+        holds += [f"arrays/{address[:2]}/{address}" for address in held.arrays]
+        holds = [] if name.startswith("differing/") else holds
         self._note_edges(name, holds, _HOLDS)
+        self._note_edges(name, (digest.path for digest in held.about), _TELLS)
         self._note_edges(name, (digest.path for digest in held.files), _NAMES)
         self._note_edges(name, (f"code/{code[:2]}/{code}" for code in held.codes), _NAMES)
 

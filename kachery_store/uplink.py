@@ -12,10 +12,14 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Protocol, TypeVar
+from contextvars import copy_context
+from functools import partial
+from typing import TypeVar
 
 from . import transfer
+from .backend import Status
 from .blobs import Blobs
+from .border import Border
 from .digest import Digest, hash_buffer, make_digest
 from .errors import (
     DigestMismatch,
@@ -41,43 +45,22 @@ _BLOBS = ("sha1", "sha256", "blake3")
 _log = logging.getLogger("kachery.store")
 
 
-class Objection(Protocol):
-    """What is said against taking something from a zone: a reason, or None."""
-
-    def __call__(
-        self, folder: str, name: str, data: bytes, *, damaged_too: bool = False
-    ) -> str | None:
-        """What speaks against a ref; with `damaged_too`, also that it is damaged."""
-
-
-def no_objection(
-    folder: str,  # noqa: ARG001
-    name: str,  # noqa: ARG001
-    data: bytes,  # noqa: ARG001
-    *,
-    damaged_too: bool = False,  # noqa: ARG001
-) -> str | None:
-    """Everything is taken."""
-    return None
-
-
 class Uplink:
     """The way to a zone, and what waits for it.
 
-    `objection` is asked about every ref that comes from the zone.
+    `border` is asked about every ref that comes from the zone, or goes there.
     """
 
-    def __init__(
-        self, zone: Zone, local: LocalBackend, objection: Objection = no_objection
-    ) -> None:
+    def __init__(self, zone: Zone, local: LocalBackend, border: Border) -> None:
         self.zone = zone
         self.outbox = Outbox(local, zone.name)
-        self.objection = objection
+        self.border = border
         self._local = local
         self._blobs = Blobs(local)
         self._held_by: HeldBy | None = None
         self._kept: dict[Item, float] = {}  # what the zone was asked to keep, and when
         self._logged: set[str] = set()
+        self.told: set[str] = set()  # which refusals have been said
         self._sending = threading.Lock()
         self._process = os.getpid()
         self._has_answered = False
@@ -176,7 +159,7 @@ class Uplink:
             self._blobs.path(make_digest(item.kind, item.name))
             return None
         data = self._local.read(ref_name(item.kind, item.name))
-        if item.kind != "jobs" or self.objection is no_objection:  # refs mean nothing to this store
+        if item.kind != "jobs" or not self.border.knows_records:  # refs mean nothing to this store
             return None
         return self._held(item.name, data)
 
@@ -189,7 +172,7 @@ class Uplink:
         """Whether a blob waits that a record names: who finds the record must find the blob."""
         if item.kind == "arrays":  # which of its chunks wait is not looked for: it waits with them
             return not self.outbox.is_empty()
-        if item.kind != "jobs" or self.objection is no_objection or self.outbox.is_empty():
+        if item.kind != "jobs" or not self.border.knows_records or self.outbox.is_empty():
             return False
         try:
             held = self._held(item.name, data)
@@ -211,13 +194,24 @@ class Uplink:
             transfer.fetch(self.zone.backend, Digest("blake3", held.address), self._local)
             held = self._held(item.name, self._local.read(ref_name(item.kind, item.name)))
         for digest in dict.fromkeys(digest for digest, _ in held.blobs):
-            self._send_unless_there(digest)
+            self.send_unless_there(digest)
 
-    def _send_unless_there(self, digest: Digest) -> None:
+    def is_young(self, digest: Digest) -> bool:
+        """Whether the zone has a blob, and keeps it without being asked. OutOfReach."""
+        zone = self.zone.backend
+        found = self.fetch(str(digest), lambda: self._status(digest))
+        return found is not None and not is_old(zone, found)
+
+    def _status(self, digest: Digest) -> Status | None:
         zone = self.zone.backend
         found = zone.status(digest.path)
         if found is None and zone.part_size is not None:
             found = zone.status(transfer.manifest_name(digest))
+        return found
+
+    def send_unless_there(self, digest: Digest) -> None:
+        """Have a blob that is here in the zone, and kept. NotFound, DigestMismatch, StoreUnavailable."""
+        zone, found = self.zone.backend, self._status(digest)
         if found is not None and not is_old(zone, found):
             return
         try:
@@ -241,7 +235,8 @@ class Uplink:
         if asked is not None and time.monotonic() - asked < RENEW_AFTER:
             return
         path = ref_name(item.kind, item.name)
-        self.send(item, lambda: put_unless_there(self.zone.backend, path, data), durable=False)
+        sending = lambda: put_unless_there(self.zone.backend, path, self.outgoing(item, data))  # noqa: E731
+        self.send(item, sending, durable=False)
         self._kept[item] = time.monotonic()
 
     def send_now(self, item: Item) -> None:
@@ -255,14 +250,21 @@ class Uplink:
     def _send_ref(self, item: Item, name: str) -> None:
         """Send a ref. If the zone has another one by now, that is the first, here too."""
         data = self._local.read(name)
-        if self.zone.backend.create(name, data, durable=True) or item.kind != "jobs":
+        sent = self.outgoing(item, data)
+        if self.zone.backend.create(name, sent, durable=True) or item.kind != "jobs":
             return
         first = self.zone.backend.read(name, 0, MOST_REF)
-        if first == data or self.objection(item.kind, item.name, first, damaged_too=True):
+        if self.border.is_same(first, sent):
+            return
+        if self.border.objection(item.kind, item.name, first, damaged_too=True):
             return
         second = f"{item.name}-{hash_buffer('blake3', data)[:16]}"
         self._local.create(ref_name("differing", second), data, durable=False)
         self._local.replace(name, first)
+
+    def outgoing(self, item: Item, data: bytes) -> bytes:
+        """What a ref of the local store is in the zone. Raises StoreUnavailable."""
+        return self.border.outgoing(item.kind, item.name, data)
 
     def _blame(self, error: StoreUnavailable, *, writing: bool = False) -> None:
         """The zone is away, or does not let us write, if it was not the local store that failed."""
@@ -282,7 +284,8 @@ class Uplink:
         if not (self.zone.is_back() or first) or self.zone.read_only or self.zone.is_closed:
             return
         if not self.outbox.is_empty() and not self._one_at_a_time().locked():
-            threading.Thread(target=self._push_quietly, name="kachery-push", daemon=True).start()
+            push = partial(copy_context().run, self._push_quietly)
+            threading.Thread(target=push, name="kachery-push", daemon=True).start()
 
     def _one_at_a_time(self) -> threading.Lock:
         """The lock of those who send what waits; a child does not wait for a thread of its parent."""

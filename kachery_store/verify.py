@@ -12,11 +12,12 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from .digest import HEX_LENGTH, make_digest, new_hasher
-from .errors import BadURI, DigestMismatch, NotFound
-from .inventory import read_quietly
+from .errors import BadURI, DigestMismatch, NotFound, StoreTooNew
+from .inventory import HeldBy, read_quietly
 from .local_backend import LocalBackend
 from .sweep import File, files_below, open_quietly
 
@@ -59,15 +60,22 @@ class Verified(NamedTuple):
 class Verification:
     """One run over a store, begun or continued.
 
-    With `afresh` a run that was interrupted is forgotten. `before` is what that run had done, `bytes`
-    what is left to do. StoreUnavailable.
+    With `afresh` a run that was interrupted is forgotten. `held_by`: to see whether all chunks of
+    arrays are here, unless they need not be. `before` is what that run had done, `bytes` what is left
+    to do. StoreUnavailable.
     """
 
     def __init__(
-        self, backend: LocalBackend, check_entry: CheckEntry, *, afresh: bool = False
+        self,
+        backend: LocalBackend,
+        check_entry: CheckEntry,
+        held_by: HeldBy | None = None,
+        *,
+        afresh: bool = False,
     ) -> None:
         self._backend = backend
         self._check_entry = check_entry
+        self._held_by = held_by
         position, self.before = ("", Verified()) if afresh else noted(backend, STATE_FILE)
         folders = (*HEX_LENGTH, *_ENTRIES)
         files = (file for folder in folders for file in files_below(backend, folder))
@@ -88,7 +96,7 @@ class Verification:
                     done.files + len(batch),
                     done.bytes + sum(file.size for file in batch),
                     self.before.seconds + now - started,
-                    (*done.damaged, *(one for one in found if one is not None)),
+                    (*done.damaged, *(one for some in found for one in some)),
                 )
                 if now - noted > _NOTE_SECONDS:
                     noted = now
@@ -100,19 +108,31 @@ class Verification:
         state = {"position": position, **done._asdict()}
         self._backend.replace(STATE_FILE, json.dumps(state).encode() + b"\n")
 
-    def _check(self, file: File, progress: Callable[[int], object]) -> Damage | None:
+    def _check(self, file: File, progress: Callable[[int], object]) -> list[Damage]:
         try:
             why, status = self._fault(file, progress)
         except FileNotFoundError:  # somebody has deleted it, which is no damage
-            return None
+            return []
         except OSError as error:
             if error.errno != errno.EIO:
-                return Damage(file.name, f"cannot be read: {error.strerror}", "")
+                return [Damage(file.name, f"cannot be read: {error.strerror}", "")]
             why, status = "the disk cannot read it", None
         if not why:
-            return None
+            return list(self._missing_chunks(file.name))
         moved = self._backend.quarantine(file.name, status)
-        return Damage(file.name, why, moved or "")
+        return [Damage(file.name, why, moved or "")]
+
+    def _missing_chunks(self, name: str) -> Iterator[Damage]:
+        """The blobs of a chunked array that are not here, unless somebody has deleted all of it."""
+        if self._held_by is None or not name.startswith("arrays/"):
+            return
+        with suppress(NotFound, DigestMismatch, StoreTooNew):
+            held = self._held_by(name.rpartition("/")[2], self._backend.read(name))
+            gone = [one for one, _ in held.blobs if self._backend.stat(one.path) is None]
+            if gone and self._backend.stat(name) is not None:
+                yield from (
+                    Damage(one.path, f"is missing, and {name} lists it", "") for one in gone
+                )
 
     def _fault(
         self, file: File, progress: Callable[[int], object]

@@ -49,12 +49,15 @@ class ZonePins(Pins):
 
     def _lacking(self, pinned: Pinned) -> Iterator[str]:
         """What the zone has not of what is pinned."""
+        name = pinned.name
         if pinned.kind != JOB:
             if not has(self._backend, Digest(*pinned)):
                 yield pinned.uri
-            return
+            name = f"arrays/{pinned.hex[:2]}/{pinned.hex}"
+            if pinned.kind != "blake3" or self._backend.status(name) is None:
+                return
         try:
-            held = self._held_by(pinned.hex, self._backend.read(pinned.name))
+            held = self._held_by(pinned.hex, self._backend.read(name))
         except NotFound:
             yield pinned.uri
             return

@@ -5,13 +5,14 @@ A plan is a table in the database of a survey. Making it changes nothing.
 
 from __future__ import annotations
 
+from heapq import merge
 from typing import NamedTuple
 
 from .collecting import GRACE
 from .survey import Survey
 
 # The order in which things go: nobody finds a record whose blobs have gone before it.
-RECORDS, MANIFESTS, BLOBS, REST = STEPS = range(4)
+RECORDS, ARRAYS, MANIFESTS, BLOBS, REST = STEPS = range(5)
 
 _ABANDONED = 86_400.0  # seconds after which a lease or a temporary object belongs to nobody
 _BLOB_FOLDERS = "('sha1', 'sha256', 'blake3')"
@@ -21,8 +22,9 @@ class ZonePolicy(NamedTuple):
     """What is to be collected in a zone.
 
     `older_than`: records written so many seconds ago go; without it the zone's `expires` counts.
-    `max_size`: bytes that may stay; the oldest records go. `files`: named files go, too. `orphans`: also
-    blobs by BLAKE3 that no record ever named. What is younger than `grace` and named by nothing stays.
+    `max_size`: bytes that may stay; the oldest records go. `files`: named files and arrays go, too.
+    `orphans`: also blobs by BLAKE3, and arrays, that no record ever named. What is younger than `grace`
+    and named by nothing stays.
     """
 
     older_than: float | None = None
@@ -62,6 +64,7 @@ class _Planner:
         survey.keep(survey.all(_STAYING.format("jobs")))
         self._choose_differing()
         survey.keep(survey.all(_STAYING.format("differing")))
+        self._choose_arrays()
         survey.keep(survey.all(_STAYING.format("arrays")))  # with their chunks
         self._choose_blobs()
         self._choose_rest()
@@ -95,10 +98,20 @@ class _Planner:
 
     def _age_for(self, too_much: float) -> float:
         """A moment such that the files from before it have so many bytes, with their parts."""
-        for size, modified in self._survey.all(
-            f"SELECT size, modified FROM object WHERE folder IN {_BLOB_FOLDERS}"  # noqa: S608
-            " AND name NOT IN kept ORDER BY modified"
-        ):
+        survey = self._survey
+        blobs = survey.all(
+            f"SELECT modified, size FROM object WHERE folder IN {_BLOB_FOLDERS}"  # noqa: S608
+            " AND name NOT IN kept AND name NOT IN"
+            " (SELECT name FROM edge WHERE owner LIKE 'arrays/%') ORDER BY modified"
+        )
+        arrays = (
+            (modified, _freed_by(survey, name))
+            for modified, name in survey.all(
+                "SELECT modified, name FROM object WHERE folder = 'arrays' AND name NOT IN kept"
+                " ORDER BY modified"
+            )
+        )
+        for modified, size in merge(blobs, arrays):
             too_much -= size
             if too_much <= 0:
                 return float(modified) + 1e-3
@@ -113,10 +126,23 @@ class _Planner:
             self._settled,
         )
 
+    def _choose_arrays(self) -> None:
+        """The manifests of chunked arrays that no record has any more, and no user himself."""
+        survey = self._survey
+        survey.db.executescript(_OF_GOING)
+        if survey.too_new:  # such a record may hold any array
+            return
+        known = "folder = 'arrays' AND name IN (SELECT name FROM record WHERE {})"
+        self._go(ARRAYS, known.format("NOT named") + " AND name IN of_going", self._settled)
+        if self._with_files and self._too_old is not None:
+            self._go(ARRAYS, known.format("1"), self._oldest())
+        if self._policy.orphans:
+            self._go(ARRAYS, known.format("NOT named"), self._settled)
+        survey.db.executescript(_ALSO_OF_GOING)
+
     def _choose_blobs(self) -> None:
         """Manifests first: one that stays keeps its parts, whoever named it."""
         survey = self._survey
-        survey.db.executescript(_OF_GOING)
         manifest = (
             "folder = 'manifests' AND EXISTS (SELECT 1 FROM edge WHERE edge.name = object.name"
         )
@@ -173,24 +199,31 @@ _STAYING = "SELECT name FROM object WHERE folder = '{}' AND name NOT IN (SELECT 
 
 _OF_GOING = """
 CREATE TABLE of_going (name TEXT PRIMARY KEY) WITHOUT ROWID;
-INSERT OR IGNORE INTO of_going
-    SELECT edge.name FROM going CROSS JOIN edge ON edge.owner = going.name WHERE kind = 0;
 """
+_ALSO_OF_GOING = """
+INSERT OR IGNORE INTO of_going
+    SELECT edge.name FROM going CROSS JOIN edge ON edge.owner = going.name
+    WHERE kind IN (0, 2);
+"""
+_OF_GOING += _ALSO_OF_GOING
 _PARTS_OF_GOING = """
 INSERT OR IGNORE INTO of_going SELECT parts.name FROM going
     CROSS JOIN edge AS listed ON listed.name = going.name
     CROSS JOIN edge AS parts ON parts.owner = listed.owner
-    WHERE going.step = 1;
+    WHERE going.step = 2;
 """
 
 
 def _freed_by(survey: Survey, record: str) -> int:
-    """About how many bytes become free with a record that goes: its own, and what only it holds."""
+    """About how many bytes become free with a record, or array, that goes: its own, and what only it
+    holds.
+    """
     return int(
         survey.one(
             "WITH held (name) AS (SELECT name FROM edge WHERE owner = ?1 AND kind = 0 AND name NOT IN"
             " kept AND NOT EXISTS (SELECT 1 FROM edge AS other WHERE other.name = edge.name AND"
-            " other.owner LIKE 'jobs/%' AND other.owner NOT IN (SELECT name FROM going))),"
+            " other.owner <> ?1 AND other.owner NOT IN (SELECT name FROM going) AND"
+            " (other.owner LIKE 'jobs/%' OR other.owner IN (SELECT name FROM record WHERE named)))),"
             " parts (name) AS (SELECT ?1 UNION SELECT name FROM held UNION SELECT edge.name FROM held"
             " JOIN edge ON edge.owner = held.name)"
             " SELECT total(size) FROM parts JOIN object ON object.name = parts.name",

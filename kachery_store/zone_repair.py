@@ -12,6 +12,7 @@ from contextlib import suppress
 
 from .backend import Backend
 from .blobs import Blobs
+from .border import Border
 from .collecting import GRACE, OnlyCollection
 from .digest import Digest
 from .errors import ConfigError, DigestMismatch, NotFound, StoreTooNew
@@ -24,7 +25,7 @@ from .transfer import has, manifest_of_blob, send
 from .verify import CheckEntry
 from .zone import Zone
 
-_REFS = ("jobs", "differing", "code")
+_REFS = ("jobs", "differing", "arrays", "code")
 
 
 def repair_zone(
@@ -32,10 +33,13 @@ def repair_zone(
     local: LocalBackend,
     held_by: HeldBy,
     check_entry: CheckEntry,
+    border: Border,
     *,
     discard: bool = False,
 ) -> Repaired:
     """Send what a zone has lost again, or forget it; as `repair`, where `fetched` is what was sent.
+
+    `border` says what records are in the zone.
 
     Damaged bytes of files that are lost stay in the zone's quarantine, unless `discard` is given. Raises
     Busy while garbage is collected there, ConfigError for a zone that is only read, StoreTooNew,
@@ -47,7 +51,7 @@ def repair_zone(
     with OnlyCollection(zone.backend, GRACE) as sole:
         survey = Survey(zone.backend, held_by, sole.beat)
         try:
-            return _ZoneRepair(zone, local, survey, held_by, check_entry).run(discard)
+            return _ZoneRepair(zone, local, survey, held_by, check_entry, border).run(discard)
         finally:
             survey.close()
 
@@ -60,6 +64,7 @@ class _ZoneRepair:
         survey: Survey,
         held_by: HeldBy,
         check_entry: CheckEntry,
+        border: Border,
     ) -> None:
         self._backend = zone.backend
         self._local = local
@@ -67,6 +72,7 @@ class _ZoneRepair:
         self._survey = survey
         self._held_by = held_by
         self._check_entry = check_entry
+        self._border = border
         self._sent: dict[str, None] = {}
         self._forgotten: dict[str, None] = {}
         self._gone: set[str] = set()  # blobs that are neither in the zone nor here
@@ -80,6 +86,7 @@ class _ZoneRepair:
         self._send_blobs(aside)
         self._forget_records()
         of_jobs = self._of_set_aside(aside)
+        of_jobs.update(self._survey.all("SELECT name FROM edge WHERE kind = 2"))
         lost = {one for one in self._gone if not self._holders(one) and one not in of_jobs}
         aside = dict(_quarantined(self._backend))
         salvage = {place for place, name in aside.items() if whole_of(name) in lost and not discard}
@@ -87,7 +94,7 @@ class _ZoneRepair:
         return Repaired(
             sorted(self._sent),
             sorted(self._forgotten),
-            sorted(str(digest_of(name)) for name in lost),
+            sorted(map(_uri, lost)),
             sorted(f"{self._backend.url}/{place}" for place in salvage),
             cleared,
         )
@@ -99,11 +106,14 @@ class _ZoneRepair:
                 continue
             data = self._intact_here(name)
             if data is not None:
-                put(self._backend, name, data)
+                folder, own = name.partition("/")[0], name.rpartition("/")[2]
+                put(self._backend, name, self._border.outgoing(folder, own, data))
                 self._sent[_uri(name)] = None
                 self._note_record(name, data)
             elif name.startswith("jobs/"):
                 self._forgotten[_uri(name)] = None
+            elif name.startswith("arrays/"):
+                self._gone.add(name)
 
     def _intact_here(self, name: str) -> bytes | None:
         with suppress(NotFound, DigestMismatch):
@@ -115,7 +125,7 @@ class _ZoneRepair:
     def _note_record(self, name: str, data: bytes) -> None:
         """Count a record among those of the zone: its blobs must be there, too."""
         status = self._backend.status(name)
-        if status is not None and name.startswith("jobs/"):
+        if status is not None and name.startswith(("jobs/", "arrays/")):
             self._survey.add(name, status, data)
 
     def _send_blobs(self, aside: dict[str, str]) -> None:
@@ -136,7 +146,8 @@ class _ZoneRepair:
         """What the zone has not, or not all of, though a record holds it or a manifest lists it."""
         survey = self._survey
         yield from survey.all(
-            "SELECT DISTINCT edge.name FROM edge WHERE kind = 0 AND owner LIKE 'jobs/%'"
+            "SELECT DISTINCT edge.name FROM edge WHERE kind = 0 AND (owner LIKE 'jobs/%'"
+            " OR owner IN (SELECT name FROM record WHERE named))"
             " AND NOT EXISTS (SELECT 1 FROM object WHERE object.name = edge.name)"
             " AND NOT EXISTS (SELECT 1 FROM edge AS whole JOIN object ON object.name = whole.name"
             " WHERE whole.owner = edge.name AND object.folder = 'manifests')"
@@ -147,7 +158,8 @@ class _ZoneRepair:
         )
         yield from survey.all(
             "SELECT 'blake3/' || substr(address, 1, 2) || '/' || address FROM record"
-            " WHERE NOT complete AND name LIKE 'jobs/%'"
+            " WHERE NOT complete AND name LIKE 'jobs/%' AND NOT EXISTS"
+            " (SELECT 1 FROM edge WHERE owner = record.name AND edge.name LIKE 'arrays/%')"
         )
 
     def _of_aside(self, aside: dict[str, str]) -> Iterator[str]:
@@ -158,7 +170,20 @@ class _ZoneRepair:
             if digest_of(whole) is not None and not is_part:
                 yield whole
 
+    def _send_array(self, name: str) -> None:
+        """Send the manifest of a chunked array; what it lists is sent, where that lacks, later."""
+        data = self._intact_here(name)
+        if data is None:
+            self._gone.add(name)
+        else:
+            put(self._backend, name, data)
+            self._sent[_uri(name)] = None
+            self._note_record(name, data)
+
     def _send_blob(self, name: str) -> None:
+        if name.startswith("arrays/"):
+            self._send_array(name)
+            return
         digest = digest_of(name)
         if digest is None or self._is_whole(digest):
             return
@@ -190,7 +215,8 @@ class _ZoneRepair:
         """Remove the records that have lost a blob, and what is left of the manifests of such blobs."""
         for name in sorted(self._gone):
             digest = digest_of(name)
-            if digest is None or self._is_whole(digest):  # somebody else has sent it
+            there = self._backend.status(name) if digest is None else self._is_whole(digest)
+            if there:  # somebody else has sent it
                 self._gone.discard(name)
                 continue
             holders = self._holders(name)
@@ -216,6 +242,7 @@ class _ZoneRepair:
             with suppress(NotFound, DigestMismatch, StoreTooNew):
                 held = self._held_by(name.rpartition("/")[2], self._backend.read(place))
                 found.update(digest.path for digest, _ in held.blobs)
+                found.update(digest.path for digest in held.about)
         return found
 
 
@@ -227,5 +254,8 @@ def _quarantined(backend: Backend) -> Iterator[tuple[str, str]]:
 
 
 def _uri(name: str) -> str:
+    """How what was sent, or is lost, is told."""
     folder, own = name.partition("/")[0], name.rpartition("/")[2]
-    return f"job://{own}" if folder == "jobs" else f"{folder}/{own}"
+    known = {"jobs": f"job://{own}", "arrays": f"blake3://{own}"}
+    digest = digest_of(name)
+    return str(digest) if digest is not None else known.get(folder, f"{folder}/{own}")

@@ -1,5 +1,5 @@
 """Checking everything in a zone: blobs, records and descriptions against their digests, manifests and
-the presence of their parts.
+the presence of their parts, of arrays the presence of their chunks.
 
 How far the run is, is noted in the local store, so that one that was stopped, or killed, goes on there.
 """
@@ -16,15 +16,16 @@ from contextlib import suppress
 from urllib.parse import quote
 
 from .backend import Backend, Status
-from .digest import HEX_LENGTH, new_hasher
-from .errors import DigestMismatch, NotFound, StoreUnavailable
+from .digest import HEX_LENGTH, Digest, new_hasher
+from .errors import DigestMismatch, NotFound, StoreTooNew, StoreUnavailable
+from .inventory import HeldBy
 from .local_backend import LocalBackend
 from .manifest import PART_SIZE
-from .survey import chunks, digest_of, manifest_in
+from .survey import at_once, chunks, digest_of, manifest_in
 from .verify import CheckEntry, Damage, Verified, noted
 from .zone import Zone
 
-_FOLDERS = (*HEX_LENGTH, "code", "differing", "jobs", "manifests")
+_FOLDERS = (*HEX_LENGTH, "arrays", "code", "differing", "jobs", "manifests")
 _BATCH = 64  # objects between two looks at whether it is time to note the position
 _NOTE_SECONDS = 5.0
 _AT_ONCE = 16  # at most; with objects of 20 MB that is what is in memory
@@ -34,13 +35,20 @@ class ZoneVerification:
     """One run over a zone, begun or continued; as Verification. Raises StoreTooNew, StoreUnavailable."""
 
     def __init__(
-        self, zone: Zone, local: LocalBackend, check_entry: CheckEntry, *, afresh: bool = False
+        self,
+        zone: Zone,
+        local: LocalBackend,
+        check_entry: CheckEntry,
+        held_by: HeldBy | None = None,
+        *,
+        afresh: bool = False,
     ) -> None:
         zone.prepare(writing=False)
         self._zone = zone
         self._backend: Backend = zone.backend
         self._local = local
         self._check_entry = check_entry
+        self._held_by = held_by
         self._state = f"verify-{quote(zone.name, safe='')}.json"
         position, self.before = ("", Verified()) if afresh else noted(local, self._state)
         self._db = sqlite3.connect("", isolation_level=None)
@@ -108,10 +116,14 @@ class ZoneVerification:
                 data = self._backend.read(name)
                 progress(len(data))
                 self._check_entry(name, data)
+                if name.startswith("arrays/"):
+                    return self._missing_chunks(name, data) or None
         except NotFound:  # somebody has deleted it, which is no damage
             return None
         except DigestMismatch as error:
             return str(error)
+        except StoreTooNew:
+            return None
         return None
 
     def _check_blob(self, name: str, progress: Callable[[int], object]) -> None:
@@ -144,6 +156,22 @@ class ZoneVerification:
                 lacking.append(Damage(name, f"its part {part.digest} {why}", ""))
         # Unless somebody has deleted all of it meanwhile.
         return lacking if self._backend.status(name) is not None else []
+
+    def _missing_chunks(self, name: str, data: bytes) -> list[Damage]:
+        if self._held_by is None:
+            return []
+        blobs = [one for one, _ in self._held_by(name.rpartition("/")[2], data).blobs]
+        gone = [
+            one for one, there in zip(blobs, at_once(self._has, blobs), strict=True) if not there
+        ]
+        if gone and self._backend.status(name) is None:  # somebody has deleted all of it
+            return []
+        return [Damage(one.path, f"is missing, and {name} lists it", "") for one in gone]
+
+    def _has(self, digest: Digest) -> bool:
+        in_parts = f"manifests/{digest.algorithm}/{digest.hex[:2]}/{digest.hex}"
+        names = (digest.path,) if self._backend.part_size is None else (digest.path, in_parts)
+        return any(self._backend.status(name) is not None for name in names)
 
     def _damage(self, name: str, why: str, seen: Status | None) -> Damage:
         moved = None

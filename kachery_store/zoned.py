@@ -6,24 +6,25 @@ verified and kept locally.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from . import transfer
 from .blobs import Blobs
+from .border import Refusal
 from .digest import Digest
 from .errors import DigestMismatch, NotFound, OutOfReach, StoreUnavailable, ZoneWarning
 from .local_backend import LocalBackend
 from .outbox import Item
 from .refs import Refs
+from .renewal import RENEW_AFTER, put_unless_there
 from .saying import warn
-from .uplink import MOST_REF, Objection, Uplink, no_objection, ref_name
+from .uplink import MOST_REF, Uplink, ref_name
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
-
-__all__ = ["Objection", "Uplink", "ZonedBlobs", "ZonedRefs", "no_objection"]
 
 T = TypeVar("T")
 
@@ -57,6 +58,27 @@ class ZonedBlobs(Blobs):
         sending = lambda: transfer.send(self._zone, digest, self._local)  # noqa: E731
         self._uplink.send(_item(digest), sending, durable=True)
         return digest, size
+
+    def keep(self, digest: Digest, size: int, since: float = 0.0) -> bool:
+        """As of Blobs; the zone has it as well, or it waits for it. What only that has stays there.
+
+        The zone is not asked about what was stored so short a time ago that it keeps it.
+        """
+        here = self._local.keep(digest, size)
+        if here and time.time() - since < RENEW_AFTER:
+            return True
+        if not here:
+            try:
+                if self.size(digest) != size:
+                    return False
+                if self._uplink.is_young(digest):
+                    return True
+                self.fetch(digest)  # so that it can be sent again
+            except (NotFound, DigestMismatch):
+                return False
+        sending = lambda: self._uplink.send_unless_there(digest)  # noqa: E731
+        self._uplink.send(_item(digest), sending, durable=False)
+        return here or self._local.keep(digest, size)
 
     def read(self, digest: Digest) -> bytes:
         """As of Blobs."""
@@ -126,17 +148,24 @@ class ZonedRefs(Refs):
             raise NotFound(f"{path} of zone {self._uplink.zone.name} is of no use")
         try:
             data = self._zone.read(path, 0, MOST_REF + 1)
-            objection = self._uplink.objection(self._folder, name, data)
-        except DigestMismatch as error:
-            objection = str(error)
-        else:
             if len(data) > MOST_REF:
-                objection = f"it has more than {MOST_REF} bytes"
-        if objection is not None:
-            what = f"{path} of zone {self._uplink.zone.name} is not used: {objection}"
-            warn(ZoneWarning(what))
-            raise NotFound(what)
+                refusal: Refusal | None = Refusal(f"it has more than {MOST_REF} bytes")
+            else:
+                refusal = self._uplink.border.objection(self._folder, name, data)
+        except DigestMismatch as error:
+            refusal = Refusal(str(error))
+        if refusal is not None:
+            raise NotFound(self._told(path, refusal))
         return data
+
+    def _told(self, path: str, refusal: Refusal) -> str:
+        """Say why something of the zone is not used, if that has not been said."""
+        what = f"{path} of zone {self._uplink.zone.name} is not used: {refusal.text}"
+        if refusal.once not in self._uplink.told:
+            warn(ZoneWarning(what))
+        if refusal.once:
+            self._uplink.told.add(refusal.once)
+        return what
 
     def has(self, name: str) -> bool:
         """As of Refs."""
@@ -154,13 +183,18 @@ class ZonedRefs(Refs):
         item = Item(self._folder, name)
         first = self._uplink.send(
             item,
-            lambda: self._zone.create(path, data, durable=True),
+            lambda: self._zone.create(path, self._uplink.outgoing(item, data), durable=True),
             durable=False,
             behind=self._uplink.is_behind(item, data),
         )
         if first is False:
             try:
-                self._local.create(name, self._of_zone(name))
+                found = self._of_zone(name)
+                if self._folder == "arrays":  # others count on it, and may be about to say so
+                    self._uplink.send(
+                        item, lambda: put_unless_there(self._zone, path, found), durable=False
+                    )
+                self._local.create(name, found)
             except (NotFound, StoreUnavailable):  # it has gone again, or is nothing for us
                 return self._local.create(name, data)
             return False
@@ -178,7 +212,7 @@ class ZonedRefs(Refs):
         path, item = ref_name(self._folder, name), Item(self._folder, name)
         self._uplink.send(
             item,
-            lambda: self._zone.replace(path, data),
+            lambda: self._zone.replace(path, self._uplink.outgoing(item, data)),
             durable=False,
             behind=self._uplink.is_behind(item, data),
         )
@@ -201,7 +235,9 @@ class ZonedRefs(Refs):
         try:
             self._uplink.prepare(writing=False)
             seen = self._zone.status(path)
-            if here is None or self._zone.read(path, 0, MOST_REF) == here:
+            if here is None or self._uplink.border.is_same(
+                self._zone.read(path, 0, MOST_REF), here
+            ):
                 self._spurned.add(name)
                 if not zone.read_only and self._zone.quarantine(path, seen) is not None:
                     self._spurned.discard(name)
@@ -240,6 +276,11 @@ class ZonedRefs(Refs):
                 " it forgotten by somebody who may write there"
             )
         )
+
+    def spurn(self, name: str) -> None:
+        """As of Refs."""
+        self.drop(name)
+        self._spurned.add(name)
 
     def names(self, start: str = "") -> Iterator[str]:
         """The names that are here; what only the zone has is not listed."""

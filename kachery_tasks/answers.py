@@ -16,6 +16,7 @@ from kachery_store.digest import hash_buffer
 
 from .definition import QUERY
 from .record import Record
+from .trust import counts
 
 _LINE = re.compile("[0-9]{1,20} [0-9a-f]{64}")
 _KEPT = 10_000  # answers that the index of a query remembers
@@ -37,8 +38,9 @@ def answers(store: Store, query_id: str) -> Iterator[Record]:
     for line in reversed(_index(store, query_id)):
         with suppress(NotFound, DigestMismatch, StoreTooNew):
             record_id = line.partition(" ")[2]
-            record = Record.from_bytes(store.jobs.read(record_id), record_id)
-            if record.kind == QUERY:
+            data = store.jobs.read(record_id)
+            record = Record.from_bytes(data, record_id)
+            if record.kind == QUERY and counts(store, record, data):
                 yield record
 
 

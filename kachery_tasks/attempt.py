@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
+from resource import RUSAGE_SELF, getrusage
 from typing import Any, NamedTuple
 
 from kachery_store import Store
@@ -16,6 +18,7 @@ from .chunk_values import Storing, storing
 from .code import Fingerprint
 from .commit import Codes, Took, codes_among, record_of, stated
 from .definition import TASK, Definition
+from .environment import ask_repository
 from .errors import CannotEncode, ImpureTaskWarning, NotStoredWarning
 from .failures import Told, note_failure, note_kept
 from .identity import Addresses, addresses_of, identify
@@ -24,6 +27,8 @@ from .record import ERROR, Record
 from .settings import current
 from .summary import type_name
 from .values import Encoded, encode
+
+_PEAK_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes, of what the system tells
 
 ALWAYS_CHECKED_UP_TO = 64 << 20  # bytes of arguments that are hashed again after every run
 
@@ -70,6 +75,7 @@ def ran(
 
     tries = Tries(after_failure=lambda: look(strict=True))
     chunks: Storing | None = None
+    ask_repository(definition)
     result, took = _timed(job_id, definition, arguments, tries)
     try:
         if result.error is not None:
@@ -83,8 +89,11 @@ def ran(
         if impure:
             return result._replace(warning=impure[0])
         with storing(current().store, _journal(job_id, definition, noted_in)) as chunks:
-            record, encoded = _record_of(record_id or job_id, definition, told, codes, took, result)
-        record = record._replace(seconds=took.seconds + chunks.seconds)
+            record, encoded = _record_of(
+                record_id or job_id, definition, told, codes, took, result, addresses
+            )
+        if chunks.seconds:
+            record = record._replace(seconds=took.seconds + chunks.seconds)
         made_by = [definition.fingerprint(), *(code for _, code in codes)]
         return Ran(result.value, record, encoded, made_by, error=result.error, is_lazy=chunks.used)
     except CannotEncode as why:
@@ -105,22 +114,33 @@ def _timed(
     job_id: str, definition: Definition, arguments: Arguments, tries: Tries
 ) -> tuple[Ran, Took]:
     """What the function returned or raised, and how long that took."""
-    started, clock = time.time(), time.perf_counter()
+    cpu, started, clock = time.process_time(), time.time(), time.perf_counter()
     try:
-        value = call(definition, arguments, tries, job_id=job_id)
+        result = Ran(call(definition, arguments, tries, job_id=job_id))
     except Exception as error:  # noqa: BLE001 - whoever asked looks at it
-        return Ran(ABSENT, error=error), Took(started, time.perf_counter() - clock)
-    return Ran(value), Took(started, time.perf_counter() - clock)
+        result = Ran(ABSENT, error=error)
+    seconds = time.perf_counter() - clock
+    spent, peak = time.process_time() - cpu, getrusage(RUSAGE_SELF).ru_maxrss * _PEAK_UNIT
+    try:
+        return result, Took(started, seconds, spent, peak, tries.count, tries.seen)
+    finally:
+        del result  # the traceback of an error holds this frame, which must not hold the error
 
 
 def _record_of(
-    job_id: str, definition: Definition, told: Told, codes: Codes, took: Took, result: Ran
+    job_id: str,
+    definition: Definition,
+    told: Told,
+    codes: Codes,
+    took: Took,
+    result: Ran,
+    addresses: Addresses,
 ) -> tuple[Record, Encoded]:
     if result.error is None:
-        return record_of(job_id, definition, told, codes, took, result.value)
+        return record_of(job_id, definition, told, codes, took, result.value, addresses)
     kept = raised(result.error)
     encode(kept)  # nothing in it is pickled, whatever `opaque=` allows to results
-    record, encoded = record_of(job_id, definition, told, codes, took, kept)
+    record, encoded = record_of(job_id, definition, told, codes, took, kept, addresses)
     described = record.result._replace(type=type_name(result.error))
     return record._replace(status=ERROR, result=described), encoded
 

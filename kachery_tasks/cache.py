@@ -15,6 +15,7 @@ from .definition import ACTION, QUERY, Definition
 from .errors import CannotDecode
 from .identity import codes_of
 from .kept_errors import Raised, raised_again
+from .lookup import lookup
 from .names import find_class, qualified_name
 from .notes import add_note
 from .record import Record
@@ -43,19 +44,6 @@ class Unusable(DigestMismatch):
     """A record is there, but the result that it names is lost or damaged."""
 
 
-def lookup(store: Store, job_id: str) -> Record | None:
-    """The record of a job, or None; a damaged one is set aside, with a warning."""
-    try:
-        data = store.jobs.read(job_id)
-    except NotFound:
-        return None
-    try:
-        return Record.of_this_store(data, job_id)
-    except DigestMismatch:
-        store.jobs.set_aside(job_id)
-        return None
-
-
 def known(store: Store, job_id: str, definition: Definition) -> Record | None:
     """What answers a job so that nothing has to run, or None.
 
@@ -66,7 +54,7 @@ def known(store: Store, job_id: str, definition: Definition) -> Record | None:
         return None
     if definition.kind == QUERY:
         return fresh_answer(store, job_id, definition.policy.max_age)
-    return lookup(store, job_id)
+    return lookup(store, job_id, definition.name)
 
 
 def load(store: Store, record: Record) -> Any:
@@ -97,7 +85,7 @@ def load(store: Store, record: Record) -> Any:
 
     encoding = encoding_of(store, record)
     try:
-        with reading(store):
+        with reading(store, record.job_id):
             value = decode(encoding, load_blob, load_opaque)
     except OutOfReach:
         raise  # it is not lost

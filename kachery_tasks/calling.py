@@ -25,7 +25,7 @@ from .binding import Arguments
 from .definition import Definition
 from .errors import NotStored, RunFailed, TookTooLong
 from .kept_errors import is_kept
-from .purity import running
+from .purity import Seen, running
 from .settings import applied, current
 from .summary import call_text, summary_of
 
@@ -59,11 +59,13 @@ T = TypeVar("T")
 class Tries:
     """How often a function was called for one run; `after_failure` is called before each next time.
 
-    `is_shared`: a run that took too long was still using the same arguments meanwhile.
+    `is_shared`: a run that took too long was still using the same arguments meanwhile. `seen`: what the
+    last call has asked for and read; what one that took too long still asks for is not in it.
     """
 
     def __init__(self, after_failure: Callable[[], object] = lambda: None) -> None:
         self.count = 0
+        self.seen = Seen()
         self.is_shared = False
         self.after_failure = after_failure
 
@@ -80,18 +82,18 @@ def call(
     if settings.read_only:
         raise NotStored(f"{definition.name} would have to run, and read_only=True")
     inside = settings.changed(client=None, refresh=settings.refresh_inside())
-    with applied(inside), running(definition, job_id):
+    with applied(inside):
         tries = tries or Tries()
         if definition.policy.retries:
-            return _persistently(definition, arguments, tries)
-        return _counted(definition, arguments, tries)
+            return _persistently(definition, arguments, tries, job_id)
+        return _counted(definition, arguments, tries, job_id)
 
 
-def _persistently(definition: Definition, arguments: Arguments, tries: Tries) -> Any:
+def _persistently(definition: Definition, arguments: Arguments, tries: Tries, job_id: str) -> Any:
     pause = FIRST_WAIT
     while True:
         try:
-            return _counted(definition, arguments, tries)
+            return _counted(definition, arguments, tries, job_id)
         except Exception as error:
             if tries.count > definition.policy.retries or not _may_change(definition, error):
                 raise
@@ -116,10 +118,11 @@ def _may_change(definition: Definition, error: Exception) -> bool:
     return not is_kept(error, definition.policy.cache_errors)
 
 
-def _counted(definition: Definition, arguments: Arguments, tries: Tries) -> Any:
+def _counted(definition: Definition, arguments: Arguments, tries: Tries, job_id: str) -> Any:
     tries.count += 1
     tries.is_shared = _is_shared(definition, arguments)
-    return _once(definition, arguments)
+    with running(definition, job_id) as tries.seen:
+        return _once(definition, arguments)
 
 
 def _is_shared(definition: Definition, arguments: Arguments) -> bool:

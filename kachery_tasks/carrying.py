@@ -11,9 +11,9 @@ from kachery_store import Digest, Store
 from kachery_store.errors import ConfigError, NotFound, OutOfReach, ZoneWarning
 from kachery_store.outbox import Item
 from kachery_store.saying import warn
+from kachery_store.uplink import Uplink
 from kachery_store.uri import parse_uri
 from kachery_store.zarr.arrays import open_stored
-from kachery_store.zoned import Uplink
 
 from .holdings import holdings
 from .job import Job
@@ -98,14 +98,17 @@ def _all_needed(store: Store, things: Iterable[str | Job | Record]) -> dict[Item
     """What things consist of, each with who only mentions it, or nothing."""
     needed: dict[Item, str] = {}
     for thing in things:
-        for item, mentioned_by in _needed(store, _uri_of(store, thing)):
+        for item, mentioned_by in needed_by(store, _uri_of(store, thing)):
             if not mentioned_by or item not in needed:
                 needed[item] = mentioned_by
     return needed
 
 
-def _needed(store: Store, uri: str) -> Iterator[tuple[Item, str]]:
-    """What a file or a job consists of; a URI in a result may be of a file, or just text."""
+def needed_by(store: Store, uri: str) -> Iterator[tuple[Item, str]]:
+    """What a file or a job consists of, each with who only mentions it, or nothing.
+
+    A URI in a result may be of a file, or just text.
+    """
     if not uri.startswith(_JOB):
         digest, *_ = parse_uri(uri)
         yield from _chunked(store, digest)

@@ -30,11 +30,15 @@ class Place:
 class Notes:
     """Which array of which job it is whose chunks are noted.
 
-    `array` tells apart what is of one form: the arrays of a result, and those of two runs.
+    `array` tells apart what is of one form: the arrays of a result, and those of two runs. `failed`
+    is the mark that the last run has left, if that failed, or empty; `is_lost`: that it has stored a
+    result, of which something is lost since.
     """
 
     job_id: str
     array: str
+    failed: str = ""
+    is_lost: bool = False
 
 
 def place_in(store: Store, address: str = "") -> Place:

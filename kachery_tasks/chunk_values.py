@@ -15,14 +15,16 @@ from functools import partial
 from typing import Any
 
 from kachery_store import NotFound, Store
-from kachery_store.digest import Digest, blake3_bytes
-from kachery_store.errors import KacheryError, StoreUnavailable, Unsupported
+from kachery_store.digest import blake3_bytes
+from kachery_store.errors import KacheryError, OutOfReach, StoreUnavailable, Unsupported
 from kachery_store.refs import Refs
-from kachery_store.sweep import refresh
-from kachery_store.zarr.arrays import Opened, StoredArray, commit, uri_of
+from kachery_store.survey import at_once
+from kachery_store.zarr.arrays import Opened, StoredArray, commit
 from kachery_store.zarr.chain import AUTO, codecs_json
 from kachery_store.zarr.content import ArrayContent, Content, GroupContent, canonical, encode
+from kachery_store.zarr.lost import WAY_OUT, check_whole
 
+from .chunk_journal import Made, has_lost_result, note_lost_result
 from .chunk_places import Notes, Place, forget_opened, opened, place_in
 from .errors import CannotEncode
 from .settings import current
@@ -48,7 +50,7 @@ class Storing:
 
 _FAILED = blake3_bytes(b"failed").hex()  # the note that tells the runs after a failure from it
 
-_reading: ContextVar[Store | None] = ContextVar("kachery_reading_chunks", default=None)
+_reading: ContextVar[tuple[Store, str] | None] = ContextVar("kachery_reading", default=None)
 _storing: ContextVar[Storing | None] = ContextVar("kachery_storing_chunks", default=None)
 
 
@@ -64,9 +66,9 @@ def storing(store: Store, job_id: str | None) -> Iterator[Storing]:
 
 
 @contextmanager
-def reading(store: Store) -> Iterator[None]:
-    """Have arrays in chunks that are decoded in this block be those of a store."""
-    reset = _reading.set(store)
+def reading(store: Store, job_id: str = "") -> Iterator[None]:
+    """Have arrays in chunks that are decoded in this block be those of a store, of a job's result."""
+    reset = _reading.set((store, job_id))
     try:
         yield
     finally:
@@ -85,7 +87,8 @@ def _notes_of(now: Storing) -> Notes | None:
     now.arrays += 1
     if now.job_id is None:
         return None
-    return Notes(now.job_id, f"{now.arrays} {_failed_before(now.store, now.job_id)}")
+    failed = _failed_before(now.store, now.job_id)
+    return Notes(now.job_id, str(now.arrays), failed, has_lost_result(now.store, now.job_id))
 
 
 def _failed_before(store: Store, job_id: str) -> str:
@@ -120,8 +123,17 @@ class _Chunks:
         return known[1]
 
     def opened(self, content: Content) -> Any:
-        store = _reading.get() or current().store
-        return open_zarr(place_in(store, encode(content).address))
+        store, job_id = _reading.get() or (current().store, "")
+        place = place_in(store, encode(content).address)
+        try:
+            check_whole(opened(place))  # what is lost is computed again now, while that can be done
+        except OutOfReach:
+            raise
+        except NotFound:
+            if job_id:
+                note_lost_result(store, job_id)
+            raise
+        return open_zarr(place)
 
     def as_dask(self, array: Any) -> Any:
         from . import dask_arrays
@@ -234,24 +246,12 @@ def _count_on(array: StoredArray, store: Store) -> None:
     """Have every chunk be there, and no collection that is under way take one. NotFound."""
     from kachery_store.zarr import grid
 
-    seen = set()
-    for index in grid.indices(array.content.shape, array.content.chunks):
-        blob, size = array.blob(index)
-        if blob not in seen and not _is_there(store, blob, size):
-            raise NotFound(
-                f"chunk {grid.key_of(index)} of {uri_of(array.opened.address)}"
-                f"{f' ({array.path})' if array.path else ''} is lost: `kachery repair` fetches it if a"
-                " zone has it; a result is computed again by f.refresh(...), or store the array again"
-            )
-        seen.add(blob)
-
-
-def _is_there(store: Store, blob: Digest, size: int) -> bool:
-    status = store.backend.stat(blob.path)
-    if status is None and store.uplink is not None:
-        with suppress(NotFound):
-            return store.blobs.map(blob).nbytes == size
-    return status is not None and status.st_size == size and refresh(store.backend, blob.path)
+    indices = grid.indices(array.content.shape, array.content.chunks)
+    found = {array.blob(index): index for index in indices}
+    kept = at_once(lambda blob: store.blobs.keep(*blob), list(found))
+    for index, is_kept in zip(found.values(), kept, strict=True):
+        if not is_kept:
+            raise NotFound(f"{array.named(index)} is lost: {WAY_OUT}")
 
 
 def _copy(array: StoredArray, store: Store) -> None:
@@ -301,14 +301,19 @@ def store_chunked(
 def _store_chunked(
     store: Store, value: Any, chunks: Any, codecs: Any, named: bool, notes: Notes | None
 ) -> str:
-    if type(value).__module__.startswith("dask."):
+    if type(value).__module__.startswith("dask.array."):
         from . import dask_arrays
 
         place = place_in(store)
         form = dask_arrays.dask_form(value, chunks)
         chain = codecs_json(codecs, form.dtype)
-        digests, entries = dask_arrays.write_dask(place, value, form, chain, notes)
-        return commit(store, form._replace(digests=digests), {"": (chain, entries)}, named=named)
+        made = None if notes is None else Made(place, notes, f"{form} {chain} {value.name}")
+        digests, entries = dask_arrays.write_dask(place, value, form, chain, notes, made)
+        content = form._replace(digests=digests)
+        address = commit(store, content, {"": (chain, entries)}, named=named)
+        if made is not None:
+            made.note(address)
+        return address
     from kachery_store.zarr.importing import form_of, import_zarr, store_array, write_array
 
     if type(value).__module__ == "numpy":

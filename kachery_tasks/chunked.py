@@ -57,7 +57,7 @@ def _running(store: Store) -> AbstractContextManager[object]:
 
 
 def _may_be_known(array: Any) -> bool:
-    return type(array).__module__.partition(".")[0] in ("dask", "zarr")
+    return type(array).__module__.startswith(("dask.array.", "zarr."))
 
 
 def open_zarr(uri: str) -> Any:
@@ -89,14 +89,15 @@ def persist(array: Any) -> Any:
     """Compute and store an array of Dask or zarr, or the lazy ones in what xarray has.
 
     Returns the same lazily, over the store: its address is known, so that it can be an argument, and it
-    is not computed again. Workers store the chunks that they compute. Unsupported, StoreUnavailable.
+    is not computed again. Workers store the chunks that they compute. Unsupported; TypeError for what is
+    none of these; StoreUnavailable.
     """
     kind = type(array).__module__
     if kind.startswith("xarray."):
         from .chunked_xarray import persisted
 
         return persisted(array, persist)
-    if not _may_be_known(array):
+    if kind == "numpy":
         raise Unsupported(f"a {type(array).__name__} is in memory already; hand it over as it is")
     uri = store_zarr(array)
     return open_dask(uri) if kind.startswith("dask.") else open_zarr(uri)

@@ -88,12 +88,29 @@ _ARGUMENTS = Step._fields.index("arguments")
 _FAILURE = Step._fields.index("failure")
 
 
-class Log:
-    """The steps of one action in a store or a zone. `last` is the newest that has been seen."""
+class Witness:
+    """Who vouches for the steps in a place: in the local store nobody need do that."""
 
-    def __init__(self, backend: Backend, job_id: str) -> None:
+    def signed(self, data: bytes) -> bytes:
+        """The file of a step, as it is there. StoreUnavailable."""
+        return data
+
+    def doubt(self, step: Step, data: bytes) -> str | None:  # noqa: ARG002
+        """Why what a step says, whose file is intact, is not to be believed, or None."""
+        return None
+
+
+class Log:
+    """The steps of one action in a store or a zone. `last` is the newest that has been seen.
+
+    A claim counts, whoever makes it: nothing is started beside it. Anything else that somebody says who
+    is not trusted counts as `unknown`.
+    """
+
+    def __init__(self, backend: Backend, job_id: str, witness: Witness | None = None) -> None:
         self._backend = backend
         self._job_id = job_id
+        self._witness = witness or Witness()
         self._count = 0
         self.last: Step | None = None
 
@@ -114,7 +131,7 @@ class Log:
     def add(self, step: Step) -> bool:
         """Make a step the next one, durably; False when somebody else has made one, which is seen."""
         name, before = f"{folder_of(self._job_id)}/{self._count + 1}", self.last
-        if not self._backend.create(name, step.to_bytes(), durable=True):
+        if not self._backend.create(name, self._witness.signed(step.to_bytes()), durable=True):
             if self.look() is before:
                 raise StoreUnavailable(
                     f"{name} is said to be there, and cannot be read, in {self._backend.url}. Check"
@@ -129,7 +146,11 @@ class Log:
     def _read(self, number: int) -> Step:
         try:
             data = self._backend.read(f"{folder_of(self._job_id)}/{number}", 0, _MOST)
-            return Step.from_bytes(data, self._job_id)
+            step = Step.from_bytes(data, self._job_id)
+            doubt = None if step.state == RUNNING else self._witness.doubt(step, data)
+            if doubt is None:
+                return step
+            return step._replace(state=UNKNOWN, failure=Failure("NotTrusted", doubt, ""))
         except DigestMismatch as error:
             before = self.last or Step(self._job_id, "?", UNKNOWN, 1, "", [], 0, 0, "?", "?", 0)
             return before._replace(

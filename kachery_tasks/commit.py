@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import platform
-import socket
 from collections.abc import Iterable
-from functools import cache
 from typing import Any, NamedTuple
 
 from kachery_store import Digest, Store
@@ -17,22 +14,34 @@ from ._version import __version__
 from .binding import Arguments
 from .code import Fingerprint, callable_fingerprint, class_fingerprint
 from .definition import RETURN, Definition
+from .environment import environment_of, here, keep_environment, worker_here
 from .identity import Addresses, ClassCodes, codes_of
 from .kept_code import keep_code
 from .names import find_class
-from .purity import parent_job
+from .purity import Seen, parent_job
 from .record import FINISHED, INLINE_UP_TO, Record, Result
+from .run_journal import note_run
 from .summary import summary_of, type_name
 from .values import Encoded, encode_result, remember
+
+_PYTHON = platform.python_version()
+_MOST_VALUES = 8192  # bytes of encodings of arguments in a record
 
 Codes = list[tuple[str, Fingerprint]]  # classes and functions among the arguments, by name
 
 
 class Took(NamedTuple):
-    """When a run of a task's function began, and the seconds that it took."""
+    """When a run of a task's function began, what it took, and what it has seen: see Record.
+
+    `attempt` is how often the function was called for it.
+    """
 
     started: float
     seconds: float
+    cpu_seconds: float
+    peak_memory: int
+    attempt: int
+    seen: Seen
 
 
 def stated(
@@ -66,8 +75,12 @@ def record_of(
     codes: Codes,
     took: Took,
     value: Any,
+    addresses: Addresses,
 ) -> tuple[Record, Encoded]:
-    """The record of a run and the encoding of what it returned. Raises CannotEncode."""
+    """The record of a run and the encoding of what it returned. Raises CannotEncode.
+
+    `addresses` are those of the arguments before the run.
+    """
     encoded = encode_result(value, job_id, pickling=RETURN in definition.opaque)
     host, user = here()
     record = Record(
@@ -84,13 +97,30 @@ def record_of(
         host=host,
         user=user,
         pid=os.getpid(),
-        python=platform.python_version(),
+        python=_PYTHON,
         kachery=__version__,
         codes=[(name, code.digest) for name, code in codes],
         asks=list(definition.allow),
         parent=parent_job(),
+        inputs=addresses.makers,
+        children=took.seen.children(),
+        reads=took.seen.reads(),
+        cpu_seconds=took.cpu_seconds,
+        peak_memory=took.peak_memory,
+        attempt=took.attempt,
+        worker=worker_here(),
+        environment=environment_of(definition),
+        values=_values(definition, addresses.small),
     )
     return record, encoded
+
+
+def _values(definition: Definition, small: dict[str, bytes]) -> list[tuple[str, bytes]]:
+    """The encodings of arguments that a record keeps, so that the job can be run from it again."""
+    kept = [(name, data) for name, data in small.items() if name not in definition.secret]
+    while sum(len(data) for _, data in kept) > _MOST_VALUES:
+        kept.pop()
+    return kept
 
 
 def commit(
@@ -106,6 +136,7 @@ def commit(
     False if there is a record already, unless that is to be replaced. Raises StoreUnavailable.
     """
     keep_code(store, codes)
+    keep_environment(store, record.environment)
     for blob in encoded.blobs:
         store.blobs.put(Digest("blake3", blob.digest.hex()), blob.memory, durable=False)
     for opaque, (*_, digest, _) in zip(encoded.opaques, record.result.pickles, strict=True):
@@ -113,10 +144,12 @@ def commit(
     if record.result.inline is None:
         address = Digest("blake3", encoded.address.hex())
         store.blobs.put(address, encoded.data, durable=False)
+    data = record.to_bytes()
     if replace:
-        store.jobs.replace(record.job_id, record.to_bytes())
-    elif not store.jobs.create(record.job_id, record.to_bytes()):
+        store.jobs.replace(record.job_id, data)
+    elif not store.jobs.create(record.job_id, data):
         return False
+    note_run(store, record, data)
     for opaque in encoded.opaques:
         remember(opaque.value, opaque.made, blake3_bytes(opaque.pickled))
     return True
@@ -124,6 +157,7 @@ def commit(
 
 def keep_differing(store: Store, record: Record) -> None:
     """Keep the record of a run whose result was not the stored one: the task is nondeterministic."""
+    keep_environment(store, record.environment)
     address = record.result.address.hex()
     store.differing.create(f"{record.job_id}-{address[:16]}", record.to_bytes())
 
@@ -140,13 +174,3 @@ def _result(encoded: Encoded, value: Any, package: str) -> Result:
             (*one.made, blake3_bytes(one.pickled), len(one.pickled)) for one in encoded.opaques
         ],
     )
-
-
-@cache
-def here() -> tuple[str, str]:
-    """Host and user, as records name them."""
-    try:
-        user = getpass.getuser()
-    except (OSError, KeyError):  # a container without a name for this user
-        user = str(os.getuid())
-    return socket.gethostname(), user

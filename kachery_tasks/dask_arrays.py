@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -20,17 +20,15 @@ import dask.array as da
 from dask.core import flatten
 from dask.highlevelgraph import HighLevelGraph, Layer
 
-from kachery_store import NotFound
-from kachery_store.digest import Digest, blake3_bytes
+from kachery_store.digest import blake3_bytes
 from kachery_store.errors import Unsupported
-from kachery_store.refs import Refs
-from kachery_store.sweep import refresh
 from kachery_store.zarr import grid
-from kachery_store.zarr.chunks import WRITTEN, write_chunk
+from kachery_store.zarr.chunks import write_chunk
 from kachery_store.zarr.content import ArrayContent
 from kachery_store.zarr.dtypes import dtype_of, exact
 from kachery_store.zarr.importing import form_of, joined
 
+from .chunk_journal import Made, journal_of
 from .chunk_places import Notes, Place, opened, store_of
 from .settings import client_in_force, current
 
@@ -182,47 +180,11 @@ class Writer:
         block = _checked(block, self.form.dtype, block_id, shape)
         written = write_chunk(store.blobs, self.form, self.codecs, block)
         if self.notes is not None:
-            _journal(self.place, self.notes, self.form, self.codecs).note(tuple(block_id), written)
+            journal = journal_of(self.place, self.notes, self.form, self.codecs)
+            journal.note(tuple(block_id), written)
         found = np.empty((1,) * len(self.form.shape), object)
         found[...] = written
         return found
-
-
-class Journal:
-    """The chunks that an earlier run of a job has stored, under `partial/<job id>/`."""
-
-    def __init__(
-        self, place: Place, job_id: str, form: ArrayContent, codecs: str, array: str = ""
-    ) -> None:
-        self._store = store_of(place)
-        self._refs = Refs(self._store.backend, f"partial/{job_id}")
-        self._about = f"{form} {codecs} {array}"
-
-    def note(self, index: grid.Index, written: bytes) -> None:
-        """Note that a chunk is stored."""
-        self._refs.create(self._name(index), written + blake3_bytes(written))
-
-    def find(self, index: grid.Index) -> bytes | None:
-        """What was noted of a chunk, if its blob is here; a collection leaves it alone from now on."""
-        try:
-            found = self._refs.read(self._name(index))
-        except NotFound:
-            return None
-        written, digest = found[:WRITTEN], found[WRITTEN:]
-        if blake3_bytes(written) != digest:
-            return None
-        blob, size = Digest("blake3", written[32:64].hex()), int.from_bytes(written[64:], "big")
-        status = self._store.backend.stat(blob.path)
-        if status is None or status.st_size != size:
-            return None
-        return written if refresh(self._store.backend, blob.path) else None
-
-    def _name(self, index: grid.Index) -> str:
-        return blake3_bytes(f"{self._about} {index}".encode()).hex()
-
-
-def _journal(place: Place, notes: Notes, form: ArrayContent, codecs: str) -> Journal:
-    return Journal(place, notes.job_id, form, codecs, notes.array)
 
 
 def dask_form(array: Any, chunks: Any = None) -> ArrayContent:
@@ -240,24 +202,29 @@ def dask_form(array: Any, chunks: Any = None) -> ArrayContent:
 
 
 def write_dask(
-    place: Place, array: Any, form: ArrayContent, codecs: str, notes: Notes | None = None
+    place: Place,
+    array: Any,
+    form: ArrayContent,
+    codecs: str,
+    notes: Notes | None = None,
+    made: Made | None = None,
 ) -> tuple[bytes, bytes]:
     """Store all chunks, where they are computed; returns digests and entries.
 
-    With notes, what an earlier run of that job has stored is not computed again. Dask's name of the
-    array is part of them: it is the same for the same computation, and never again where chance is in.
+    With notes, what an earlier run of that job has stored is not computed again; nor with `made` what
+    is left of what one has made. Dask's name of the array is part of them: it is the same for the same
+    computation, and never again where chance is in.
     """
     if 0 in form.shape:
         return b"", b""
-    found: dict[grid.Index, bytes] = {}
     if notes is not None:
-        notes = Notes(notes.job_id, f"{notes.array} {array.name}")
-    journal = None if notes is None else _journal(place, notes, form, codecs)
+        notes = replace(notes, array=f"{notes.array} {array.name}")
     indices = list(grid.indices(form.shape, form.chunks))
-    for index in indices if journal is not None else ():
-        written = journal.find(index) if journal is not None else None
-        if written is not None:
-            found[index] = written
+    found = {} if made is None else made.left()
+    if notes is not None:
+        journal = journal_of(place, notes, form, codecs)
+        noted = ((index, journal.find(index)) for index in indices if index not in found)
+        found.update((index, written) for index, written in noted if written is not None)
     missing = [index for index in indices if index not in found]
     found.update(zip(missing, _computed(place, array, form, codecs, notes, missing), strict=True))
     return joined([found[index] for index in indices])

@@ -15,10 +15,11 @@ from weakref import WeakKeyDictionary, ref
 
 from distributed import KilledWorker
 
-from .cache import Outcome, Unusable, lookup
+from .cache import Outcome, Unusable
 from .errors import WorkerLost
 from .graph import inputs_first
 from .job import Job
+from .lookup import lookup
 from .orders import ValueKept
 from .record import Record
 from .settings import Settings
@@ -150,7 +151,8 @@ class Watch:
 
     def _stored(self, job: Job) -> Record | None:
         try:
-            return None if job.id is None else lookup(self._settings.store, job.id)
+            store, task = self._settings.store, job.definition.name
+            return None if job.id is None else lookup(store, job.id, task)
         except (Unusable, OSError):  # fetching the outcome tells more
             return None
 

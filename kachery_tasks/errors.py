@@ -1,6 +1,7 @@
 """What can go wrong with tasks, beside what can go wrong with stored bytes.
 
 KacheryError (kachery_store)
+├── BadBundle (ValueError)         a file is no bundle, or what it says does not hang together
 ├── CannotEncode (TypeError)       a value has no canonical encoding
 ├── CannotDecode (ValueError)      an encoding cannot be turned into a value here
 ├── CannotFingerprint (TypeError)  a function's code cannot be identified
@@ -27,6 +28,10 @@ KacheryWarning (kachery_store)
 from __future__ import annotations
 
 from kachery_store.errors import KacheryError, KacheryWarning
+
+
+class BadBundle(KacheryError, ValueError):
+    """A file is no bundle, or a damaged one, or says what its content does not show."""
 
 
 class CannotEncode(KacheryError, TypeError):

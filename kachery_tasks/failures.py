@@ -17,8 +17,9 @@ import msgpack
 from kachery_store import NotFound, Store, StoreUnavailable
 from kachery_store.errors import DigestMismatch
 
-from .commit import Took, here
+from .commit import Took
 from .definition import Definition
+from .environment import here
 from .errors import RunFailed
 from .kept_errors import made_again, state_of
 from .notes import OURS, add_note, notes_of

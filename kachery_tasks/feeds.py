@@ -29,6 +29,7 @@ from kachery_store.zone import Zone
 from kachery_store.zone_settings import zone_named
 
 from .files import load_json, local_store, root_in_force, store_in_force, store_json
+from .job_feed import JOBS, integrate_runs
 from .settings import store_at
 from .trusted_keys import trusted_keys
 
@@ -50,7 +51,8 @@ def load_feed(name_or_uri: str, create: bool = False, *, zone: str | None = None
     """A feed by its name or URI, or a snapshot by its URI; with `create` a name may be new.
 
     A feed of somebody else is read from `zone`, else from the zone in force, else from its copy on this
-    machine. NotFound for a name that is not known, BadFeed.
+    machine. NotFound for a name that is not known, BadFeed. The feed named `jobs` tells of all runs so
+    far.
     """
     if name_or_uri.startswith(_URI):
         feed, subfeed = parse_feed_uri(name_or_uri)
@@ -61,6 +63,8 @@ def load_feed(name_or_uri: str, create: bool = False, *, zone: str | None = None
         return _loaded(feed, zone)
     if "://" in name_or_uri:
         return _snapshot(name_or_uri)
+    if name_or_uri == JOBS:
+        update_job_feed()
     known = Keyring().named(name_or_uri)
     if known is None and create:
         return create_feed(name_or_uri, zone=zone)
@@ -69,7 +73,16 @@ def load_feed(name_or_uri: str, create: bool = False, *, zone: str | None = None
             f"you have no feed named {name_or_uri!r}: `kachery feed list` shows those you have, and"
             " `kachery feed create`, or create=True, makes one"
         )
-    return _loaded(known, zone)
+    return _loaded(known, zone, updated=name_or_uri == JOBS)
+
+
+def update_job_feed() -> int:
+    """Bring into the feed `jobs` what has run since; returns how many messages that were.
+
+    Whoever loads that feed has it done. It is made when something has run. A feed of somebody else to
+    which you gave that name is left alone.
+    """
+    return integrate_runs(local_store(), Keyring(), _feed)
 
 
 def get_feed_id(name: str, create: bool = False) -> str | None:
@@ -176,12 +189,16 @@ def _mirrored(feed: Feed, names: Sequence[str], backend: Backend, again: bool) -
     return {name: mirror(feed.load_subfeed(name).log, backend, again=again) for name in names}
 
 
-def _loaded(feed: str, zone: str | None = None) -> Feed:
+def _loaded(feed: str, zone: str | None = None, *, updated: bool = False) -> Feed:
     own = Keyring().owned(feed)
     if zone is not None:
         signer = own.signer if own is not None and own.zone == zone else None
         return _made(feed, [_zone_backend(zone, writing=False)], signer, zone)
-    return _feed(own) if own is not None else _made(feed, _places_to_read(), None)
+    if own is None:
+        return _made(feed, _places_to_read(), None)
+    if not updated and feed == Keyring().named(JOBS):
+        update_job_feed()
+    return _feed(own)
 
 
 def _feed(own: Owned) -> Feed:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 from kachery_store import Digest, Store, StoreTooNew
 from kachery_store.backend import Backend
 from kachery_store.digest import hash_buffer, make_digest
-from kachery_store.errors import BadURI, DigestMismatch, NotFound
+from kachery_store.errors import BadURI, DigestMismatch, KacheryError, NotFound
 from kachery_store.inventory import Held, HeldBy, read_quietly
 from kachery_store.local_backend import LocalBackend
 from kachery_store.transfer import load
-from kachery_store.zarr.arrays import blobs_of
+from kachery_store.zarr.arrays import blobs_of, chunks_by_blob
 from kachery_store.zarr.manifest import Manifest, is_manifest
 
 from .code import Description
@@ -36,20 +37,22 @@ def holdings(store: Store) -> HeldBy:
 
     Also for the address of a chunked array and the bytes of its manifest.
     """
-    return _holdings(
-        lambda address: _stored_encoding(store, address),
+    return holdings_by(
+        lambda address: stored_encoding(store, address),
         lambda address: _read(store.backend, address),
     )
 
 
 def zone_holdings(zone: Backend) -> HeldBy:
     """The same for a zone; StoreUnavailable when that cannot be read."""
-    return _holdings(
+    return holdings_by(
         lambda address: _encoding_in_zone(zone, address), lambda address: _read(zone, address)
     )
 
 
-def _holdings(encoding_of: EncodingOf, manifest_of: ManifestOf) -> HeldBy:
+def holdings_by(encoding_of: EncodingOf, manifest_of: ManifestOf) -> HeldBy:
+    """The same for anything that has encodings and manifests."""
+
     def held_by(job_id: str, data: bytes) -> Held:
         if is_manifest(data):
             return _held_by_array(encoding_of, Manifest.from_bytes(data, job_id))
@@ -95,6 +98,30 @@ def _with_arrays(
     return held._replace(arrays=arrays)
 
 
+def chunk_names(backend: Backend | LocalBackend, names: Iterable[str]) -> dict[str, str]:
+    """Of the names of blobs those that are chunks of arrays of a store or a zone, and of which.
+
+    The first array that has such a chunk is named.
+    """
+    wanted = {name.rpartition("/")[2]: name for name in names if name.startswith("blake3/")}
+    found: dict[str, str] = {}
+    for place in backend.names("arrays") if wanted else ():
+        address = place.rpartition("/")[2]
+        with suppress(KacheryError):
+            manifest = Manifest.from_bytes(backend.read(place), address)
+            for hex, chunk in chunks_by_blob(manifest, lambda *one: _load(backend, *one)):
+                if hex in wanted:
+                    found.setdefault(wanted[hex], chunk)
+    return found
+
+
+def _load(backend: Backend | LocalBackend, digest: bytes, size: int) -> bytes:
+    data = load(backend, _blake3(digest))
+    if len(data) != size:
+        raise DigestMismatch(f"blob {digest.hex()} has another size")
+    return data
+
+
 def check_entry(name: str, data: bytes) -> None:
     """Check a file of `jobs/`, `differing/`, `arrays/` or `code/` against its own digest.
 
@@ -128,16 +155,19 @@ def _held(encoding_of: EncodingOf, record: Record) -> tuple[Held, bytes | None]:
     except CannotDecode:
         encoding = None
     blobs += ((_blake3(digest), size) for digest, size in named)
+    # Where the job ran: the result is none the worse for it when that is lost.
+    about = [_blake3(record.environment)] if record.environment else []
     summaries = " ".join(summary for *_, summary in record.arguments).encode(errors="replace")
     held = Held(
         task=record.task,
         blobs=blobs,
-        files=_files_named_in([encoding or b"", summaries]),
+        files=[*files_named_in([encoding or b"", summaries]), *about],
         seconds=record.seconds,
         codes=[record.fingerprint, *(code for _, code in record.codes)],
         address=address.hex,
         arguments=[argument.hex() for _, argument, _ in record.arguments],
         complete=encoding is not None,
+        about=about,
     )
     return held, encoding
 
@@ -146,7 +176,7 @@ def _blake3(digest: bytes) -> Digest:
     return Digest("blake3", digest.hex())
 
 
-def _stored_encoding(store: Store, address: Digest) -> bytes | None:
+def stored_encoding(store: Store, address: Digest) -> bytes | None:
     """The encoding that is a blob of its own, checked; None when it is lost or damaged."""
     try:
         data, _ = read_quietly(store.backend.path(address.path))
@@ -164,7 +194,7 @@ def _encoding_in_zone(zone: Backend, address: Digest) -> bytes | None:
         return None
 
 
-def _files_named_in(texts: Iterable[bytes]) -> list[Digest]:
+def files_named_in(texts: Iterable[bytes]) -> list[Digest]:
     """The stored files whose URIs are in some bytes: tasks that store files return those."""
     found: dict[Digest, None] = {}
     for text in texts:

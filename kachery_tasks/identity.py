@@ -17,6 +17,8 @@ from .errors import CannotEncode
 from .names import class_name, qualified_name
 from .values import Encoded, Encoder, cached_values
 
+SMALL = 1024  # bytes of an encoding that is kept with the address
+
 _KIND = "kachery job 1"
 
 Special = dict[type, Callable[[Any, Encoder], bytes]]
@@ -32,7 +34,8 @@ class Addresses(NamedTuple):
     `of`: parameter -> 32 bytes. `classes`: the project's classes whose instances were met. `size`:
     bytes of all encodings and blobs. `callables`: the functions that were met. `told`: those of the
     classes and functions that are not in secret arguments. `present`: which cached values the
-    instances had, by identity; see cached_values.
+    instances had, by identity; see cached_values. `small`: encodings from which arguments can be had
+    again. `makers`: parameters and the ids of jobs whose results are in them.
     """
 
     of: dict[str, bytes]
@@ -41,6 +44,8 @@ class Addresses(NamedTuple):
     callables: tuple[Any, ...]
     told: tuple[ClassCodes, tuple[Any, ...]]
     present: dict[int, frozenset[str]]
+    small: dict[str, bytes]
+    makers: list[tuple[str, str]]
 
 
 def addresses_of(
@@ -60,28 +65,34 @@ def addresses_of(
     if known is None:
         known = _NONE
     of, classes, size, callables, (told, named) = dict(known.of), *known[1:5]
-    encoder = Encoder(special)
+    encoder, small = Encoder(special), dict(known.small)
     present = dict(known.present) if before is None else before.present
     with cached_values(present, again=before is not None):
         for name in definition.identifying:
             if name in of and name not in unknown:
                 continue
             encoded = _encoded(encoder, definition, name, arguments[name])
-            of[name] = encoded.address
-            size += encoded.size
-            if not encoded.classes and not encoded.callables:
+            data, of[name], blobs, met, functions, opaques, also = encoded
+            if blobs or opaques or functions or len(data) > SMALL:
+                size += encoded.size
+                small.pop(name, None)
+            else:
+                size += len(data)
+                small[name] = data
+            if not met and not functions:
                 continue
-            codes = codes_of(encoded.classes, definition.package) | _codes_named(encoded.named)
+            codes = codes_of(met, definition.package) | _codes_named(also)
             classes |= codes
-            callables += tuple(encoded.callables)
+            callables += tuple(functions)
             if name not in definition.secret:
                 told |= codes
-                named += tuple(encoded.callables)
-    _refuse_namesakes(classes, f"{definition.name.rpartition(':')[2]}(...)")
-    return Addresses(of, classes, size, callables, (told, named), present)
+                named += tuple(functions)
+    if len(classes) > 1:
+        _refuse_namesakes(classes, f"{definition.name.rpartition(':')[2]}(...)")
+    return Addresses(of, classes, size, callables, (told, named), present, small, known.makers)
 
 
-_NONE = Addresses({}, frozenset(), 0, (), (frozenset(), ()), {})
+_NONE = Addresses({}, frozenset(), 0, (), (frozenset(), ()), {}, {}, [])
 
 
 def _codes_named(functions: Iterable[Any]) -> ClassCodes:

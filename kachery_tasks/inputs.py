@@ -6,7 +6,7 @@ they need not be hashed again as an argument.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from kachery_store import Store
@@ -65,8 +65,11 @@ def filled(
         raise changed_since(definition, key)
     values: dict[int, Any] = {}
     large: list[int] = []
+    met: list[HasKey] = []
+    makers: list[tuple[str, str]] = []
 
     def value(stand: HasKey) -> Any:
+        met.append(stand)
         if id(stand) not in values:
             values[id(stand)] = how.value_of(stand)
         return values[id(stand)]
@@ -86,10 +89,20 @@ def filled(
 
     whole, partly = dict(arguments), dict(arguments)
     for name in opened:
+        met.clear()
         whole[name] = replaced(arguments[name], how.stands, value)
+        if name not in definition.secret:
+            makers += ((name, job_id) for job_id in _ids_of(met, how))
         partly[name] = replaced(arguments[name], how.stands, small_only)
     addresses = addresses_of(definition, partly, dict.fromkeys(how.stands, splice), before, opened)
-    return Filled(whole, addresses._replace(size=addresses.size + sum(large)))
+    size = addresses.size + sum(large)
+    return Filled(whole, addresses._replace(size=size, makers=makers))
+
+
+def _ids_of(stands: list[HasKey], how: Filling) -> Iterable[str]:
+    """The ids of the jobs that have records, each once. Of an answer it is that of its own record."""
+    records = (how.outcome_of(stand).record for stand in stands)
+    return dict.fromkeys(record.job_id for record in records if record is not None)
 
 
 def changed_since(definition: Definition, key: str) -> KacheryError:

@@ -374,6 +374,12 @@ class Job:
         state = self.status if self.future is not None else "not started"
         return f"<Job {self.task} {self.key[:12]} {state}>"
 
+    def _repr_html_(self) -> str:
+        """How notebooks show it; see drawing/notebook.py."""
+        from .drawing.notebook import job_html
+
+        return job_html(self)
+
 
 def _only(values: Sequence[Any]) -> Any:
     return values[0]

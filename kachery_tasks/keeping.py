@@ -6,21 +6,22 @@ This is where the floor of the store, which knows bytes, is told what records ho
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from kachery_store import Digest, Store
 from kachery_store.amounts import parse_size, parse_span
 from kachery_store.config import read_config
-from kachery_store.errors import KacheryError
+from kachery_store.errors import KacheryError, OutOfReach
 from kachery_store.gc import Collected, collect_garbage
 from kachery_store.pins import Pin
 from kachery_store.removal import GRACE, Policy
-from kachery_store.repair import Repaired
+from kachery_store.repair import Elsewhere, Repaired
 from kachery_store.repair import repair as repair_store
 from kachery_store.transfer import fetch as fetch_blob
+from kachery_store.transfer import has as has_blob
 from kachery_store.verify import Verification
 
-from .holdings import check_entry, holdings
+from .holdings import check_entry, chunk_names, holdings
 from .job import Job
 from .listing import find_record
 from .record import Record
@@ -99,22 +100,42 @@ def repair(*, fetch: Callable[[Digest], None] | None = None, discard: bool = Fal
     zone in force, if there is one. `discard`: also the damaged bytes of files that cannot be had again.
     """
     store = current().store
-    return repair_store(
-        store.backend, holdings(store), fetch=fetch or _fetch_from_zone(store), discard=discard
-    )
+    elsewhere = _in_zone(store)
+    if fetch is not None:
+        elsewhere = elsewhere._replace(fetch=fetch)
+    return repair_store(store.backend, holdings(store), elsewhere=elsewhere, discard=discard)
 
 
-def _fetch_from_zone(store: Store) -> Callable[[Digest], None] | None:
+def _in_zone(store: Store) -> Elsewhere:
     uplink = store.uplink
     if uplink is None:
-        return None
+        return Elsewhere()
     zone = uplink.zone.backend
-    return lambda digest: uplink.fetch(str(digest), lambda: fetch_blob(zone, digest, store.backend))
+
+    def has(digest: Digest) -> bool:
+        try:
+            return uplink.fetch(str(digest), lambda: has_blob(zone, digest))
+        except OutOfReach:  # it may have it
+            return True
+
+    return Elsewhere(
+        lambda digest: uplink.fetch(str(digest), lambda: fetch_blob(zone, digest, store.backend)),
+        has,
+        store.arrays.read,
+    )
 
 
 def verification(*, afresh: bool = False) -> Verification:
     """A check of everything in the store in force, which goes on where an interrupted one was."""
-    return Verification(current().store.backend, check_entry, afresh=afresh)
+    store = current().store
+    held_by = holdings(store) if store.uplink is None else None  # else chunks may be in the zone
+    return Verification(store.backend, check_entry, held_by, afresh=afresh)
+
+
+def chunks_in(names: Iterable[str]) -> dict[str, str]:
+    """Of the names of blobs those that are chunks of arrays that are stored here, and of which."""
+    store = current().store
+    return chunk_names(store.backend, names)
 
 
 def uri_of(store: Store, x: str | Job | Record) -> str:

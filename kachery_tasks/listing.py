@@ -7,8 +7,8 @@ from contextlib import suppress
 
 from kachery_store import DigestMismatch, NotFound, Store, StoreTooNew
 
-from .cache import lookup
 from .failures import Failure, failure_of
+from .lookup import lookup
 from .record import Record
 
 

@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from kachery_store.mutables import Mutables
 
+from .errors import CannotEncode
 from .files import local_store
+from .purity import seen_here
+from .record import MUTABLE_READ
+from .values import encode
+
+_NOT_SET: Any = object()
 
 
 def _mutables() -> Mutables:
     return Mutables(local_store().backend)
+
+
+def _note_read(name: str, value: Any, *, is_set: bool) -> None:
+    """Note that the function that runs here, if one does, reads a mutable."""
+    seen = seen_here()
+    if seen is not None:
+        seen.read(MUTABLE_READ, name, _address(value) if is_set else b"")
+
+
+def _address(value: Any) -> bytes:
+    try:
+        return encode(value).address
+    except CannotEncode:  # JSON may be nested more deeply than values are
+        return encode(json.dumps(value)).address
 
 
 def set_mutable_local(key: str, value: str) -> None:
@@ -23,7 +44,9 @@ def set_mutable_local(key: str, value: str) -> None:
 
 def get_mutable_local(key: str, default_value: str | None = None) -> str | None:
     """The text under a key such as "@folder/key", or the default."""
-    return _mutables().get_text(key, default_value)
+    text = _mutables().get_text(key)
+    _note_read(key, text, is_set=text is not None)
+    return default_value if text is None else text
 
 
 def delete_mutable_local(key: str) -> None:
@@ -47,7 +70,11 @@ def set_mutable(key: Any, value: Any, update: bool = True) -> bool:
 
 def get_mutable(key: Any, default: Any = None) -> Any:
     """The JSON value under a key, or the default."""
-    return _mutables().get(key, default)
+    value = _mutables().get(key, _NOT_SET)
+    if seen_here() is not None:
+        name = json.dumps(key, sort_keys=True, separators=(",", ":"))
+        _note_read(name, value, is_set=value is not _NOT_SET)
+    return default if value is _NOT_SET else value
 
 
 def delete_mutable(key: Any) -> bool:

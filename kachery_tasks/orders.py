@@ -23,7 +23,9 @@ from .job import Job
 from .kept_code import keep_code
 from .names import find_class, main_name
 from .project import Rule, rule
+from .purity import parent_job
 from .settings import Settings
+from .trust import Credentials, credentials
 from .values import Made, recall, remember
 
 _LAYOUT = "layout.json"  # written when a store is made, and then left alone
@@ -34,7 +36,8 @@ class Standing(NamedTuple):
 
     The code: `definition` pickled, `by_value` or as a reference to its module; `fingerprint` and
     `syntax` as the client has them; `main`, the name of the client's `__main__`; `rule`, what counts
-    as the project there. The settings: `root` and `mark` say which folder the client's store is.
+    as the project there. The settings: `root` and `mark` say which folder the client's store is;
+    `credentials`, which are secret, are told where there is a zone.
     """
 
     task: str
@@ -47,6 +50,7 @@ class Standing(NamedTuple):
     root: str
     mark: int | None
     zone: ZoneSettings | None
+    credentials: Credentials | None
     strict: bool
     refresh: bool | frozenset[str]
     read_only: bool
@@ -58,8 +62,8 @@ class Order:
 
     `standing` is a Standing, pickled, so that a scheduler holds it once. The arguments are pickled,
     with Stands for jobs in the parameters `opened`: `inputs` are the keys of those whose outcomes come
-    with the order, `known` the outcomes of others. Of arguments, which may be secret, nothing shows in
-    logs.
+    with the order, `known` the outcomes of others. `parent` is the id of the job that asks for this one
+    while it runs, if one does. Of arguments, which may be secret, nothing shows in logs.
     """
 
     key: str
@@ -69,6 +73,7 @@ class Order:
     known: dict[str, Outcome] = field(repr=False)
     opened: list[str] = field(repr=False)
     keep_value: bool = field(repr=False)
+    parent: str = field(repr=False)
 
     def __dask_tokenize__(self) -> str:
         return self.key  # Dask names the whole graph by what is in it
@@ -107,7 +112,8 @@ class Orders:
             "main": main_name(),
             "rule": rule(),
             "root": settings.root,
-            "zone": settings.zone_settings(),
+            "zone": (zone := settings.zone_settings()),
+            "credentials": None if zone is None else credentials(signing=not zone.read_only),
             "strict": settings.strict,
             "refresh": settings.refresh,
             "read_only": settings.read_only,
@@ -126,6 +132,7 @@ class Orders:
             known=known,
             opened=job.opened,
             keep_value=keep_value and job.definition.kind == TASK,
+            parent=parent_job(),
         )
 
     def standing(self, job: Job) -> bytes:

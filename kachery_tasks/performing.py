@@ -21,8 +21,9 @@ from .binding import Arguments
 from .cache import Outcome
 from .calling import call
 from .claims import ERROR, FINISHED, PENDING, RUNNING, UNKNOWN, Failure, Log, Notes, Step
-from .commit import here, stated
+from .commit import stated
 from .definition import Definition
+from .environment import here
 from .errors import NotStored
 from .identity import Addresses
 from .lease import lease
@@ -56,7 +57,7 @@ def perform(
         with ExitStack() as stack:
             with _nothing_started(definition, job_id):
                 stack.enter_context(lease(store_at(store.root), job_id))
-                log = Log(place.backend, job_id)
+                log = place.log()
                 last = settled(place, log)
                 free = _is_free(last, definition.policy)
                 mine = _claimed(place, log, _following(new, last)) if free else None

@@ -1,32 +1,86 @@
 """Which task is running: so that it does not ask the outside world behind the back of its record, and so
-that jobs know which one they are part of.
+that jobs know which one they are part of, and which they consist of.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
+
+from kachery_store.errors import KacheryError
 
 from .definition import ACTION, QUERY, TASK, Definition
 from .errors import NotPure
+from .record import MOST_CHILDREN, MOST_READS, QUERY_READ, Record
+
+
+class _HasId(Protocol):
+    """A job."""
+
+    @property
+    def id(self) -> str | None:
+        """The job id, once it is known."""
+
+
+class Seen:
+    """What one run of a function has asked for and read so far."""
+
+    __slots__ = ("_asked", "_read")
+
+    def __init__(self) -> None:
+        # In the order of the first time; written by all threads of the run.
+        self._asked: dict[str | _HasId, None] = {}
+        self._read: dict[tuple[str, str, bytes], None] = {}
+
+    def ask(self, job: str | _HasId) -> None:
+        """The function asks for a job: its id, or the job, which may get to know its id later."""
+        if len(self._asked) < MOST_CHILDREN:
+            self._asked[job] = None
+
+    def read(self, kind: str, name: str, address: bytes) -> None:
+        """The function reads what is no result of a task; see Record.reads."""
+        if len(self._read) < MOST_READS:
+            self._read[kind, name, address] = None
+
+    def children(self) -> list[str]:
+        """The ids of the jobs that were asked for, as far as they are known now."""
+        if not self._asked:
+            return []
+        ids = (_id_of(job) for job in list(self._asked))
+        return list(dict.fromkeys(job_id for job_id in ids if job_id is not None))
+
+    def reads(self) -> list[tuple[str, str, bytes]]:
+        """What was read."""
+        return list(self._read)
+
+
+def _id_of(job: str | _HasId) -> str | None:
+    if isinstance(job, str):
+        return job
+    with suppress(KacheryError):  # the result of an input is lost, or a zone is away
+        return job.id
+    return None
 
 
 class _Run(NamedTuple):
     definition: Definition
     job_id: str
+    seen: Seen
 
 
 _running: ContextVar[_Run | None] = ContextVar("kachery_running_task", default=None)
+_asker: ContextVar[str] = ContextVar("kachery_asking_job", default="")  # in another process
 
 
 @contextmanager
-def running(definition: Definition, job_id: str) -> Iterator[None]:
-    """While this lasts, the function of a definition runs for a job."""
-    reset = _running.set(_Run(definition, job_id))
+def running(definition: Definition, job_id: str) -> Iterator[Seen]:
+    """While this lasts, the function of a definition runs for a job; gives what it will have seen."""
+    seen = Seen()
+    reset = _running.set(_Run(definition, job_id, seen))
     try:
-        yield
+        yield seen
     finally:
         _running.reset(reset)
 
@@ -37,9 +91,42 @@ def inside_task() -> bool:
 
 
 def parent_job() -> str:
-    """The id of the job whose function runs here and asks for others; empty when none does."""
+    """The id of the job whose function runs and asks for others; empty when none does."""
     run = _running.get()
-    return "" if run is None else run.job_id
+    return _asker.get() if run is None else run.job_id
+
+
+@contextmanager
+def asked_by(job_id: str) -> Iterator[None]:
+    """While this lasts, what is done here was asked for by a job of another process, if by any."""
+    reset = _asker.set(job_id)
+    try:
+        yield
+    finally:
+        _asker.reset(reset)
+
+
+def seen_here() -> Seen | None:
+    """Where it is noted what the function that runs here asks for; None when none does."""
+    run = _running.get()
+    return None if run is None else run.seen
+
+
+def note_asked(job: str | _HasId, definition: Definition) -> None:
+    """Note that the function that runs here, if one does, asks for a job, as of Seen.ask.
+
+    Of a query it is the answers that count, when it gets them.
+    """
+    run = _running.get()
+    if run is not None and definition.kind != QUERY:
+        run.seen.ask(job)
+
+
+def note_answer(record: Record | None) -> None:
+    """Note that the function that runs here, if one does, gets what may be an answer of a query."""
+    run = _running.get()
+    if run is not None and record is not None and record.kind == QUERY:
+        run.seen.read(QUERY_READ, record.job_id, record.result.address)
 
 
 def check_allowed(asked: Definition) -> None:

@@ -19,6 +19,8 @@ from .sealed import seal, unseal
 MAGIC = "kachery record"
 VERSION = 1
 INLINE_UP_TO = 65_536  # encodings up to this size live inside the record
+MOST_CHILDREN = MOST_READS = 10_000  # that a record tells of
+QUERY_READ, MUTABLE_READ = "query", "mutable"  # kinds of `reads`
 FINISHED, ERROR = "finished", "error"  # of a status; with the latter the result is an exception
 
 
@@ -46,6 +48,13 @@ class Record(NamedTuple):
     and fingerprints of the classes and functions among the arguments. `asks` are the queries that the
     task may ask, if any. `parent` is the id of the job whose function asked for this one when it ran, or
     empty. Times are in seconds.
+
+    `inputs` are [parameter, job id] of the jobs among the arguments. `children` are the ids of the jobs
+    that the function asked for, `reads` what else it read: ["query", id of the record of the answer,
+    address of the answer] and ["mutable", name, address of the value or empty]. `peak_memory` is in
+    bytes, of the process. `attempt` counts from 1; 0 is not known. `worker` is the address of the Dask
+    worker, or empty. `environment` is the address of what environment.py tells, or empty. `values` are
+    [name, encoding] of small arguments. Older records lack all of these.
     """
 
     job_id: str
@@ -66,6 +75,15 @@ class Record(NamedTuple):
     codes: list[tuple[str, str]]
     asks: list[str] = []  # noqa: RUF012 - never changed
     parent: str = ""
+    inputs: list[tuple[str, str]] = []  # noqa: RUF012
+    children: list[str] = []  # noqa: RUF012
+    reads: list[tuple[str, str, bytes]] = []  # noqa: RUF012
+    cpu_seconds: float = 0.0
+    peak_memory: int = 0
+    attempt: int = 0
+    worker: str = ""
+    environment: bytes = b""
+    values: list[tuple[str, bytes]] = []  # noqa: RUF012
 
     @property
     def uri(self) -> str:
@@ -79,14 +97,7 @@ class Record(NamedTuple):
 
     def to_bytes(self) -> bytes:
         """The record file."""
-        return seal(MAGIC, VERSION, msgpack.packb(self[: self._length]))
-
-    @property
-    def _length(self) -> int:
-        """How many fields are written: a record without the last ones is as it was before those."""
-        if self.parent:
-            return len(self)
-        return len(self) - 1 if self.asks else _ASKS
+        return seal(MAGIC, VERSION, msgpack.packb(self))
 
     @classmethod
     def from_bytes(cls, data: bytes, job_id: str) -> Record:
@@ -116,7 +127,6 @@ class Record(NamedTuple):
 
 
 _RESULT = Record._fields.index("result")
-_ASKS = Record._fields.index("asks")
 
 
 def wrong_field(record: Record) -> str | None:
@@ -158,6 +168,14 @@ def _is_parent(value: Any) -> bool:
     return value == "" or _is_name(value)
 
 
+def _is_read(value: Any) -> bool:
+    if not _READ(value):
+        return False
+    if value[0] == QUERY_READ:  # of which there is a record, whose name is that of a file
+        return _is_name(value[1]) and value[2] != b""
+    return bool(value[0] == MUTABLE_READ)
+
+
 def _is_count(value: Any) -> bool:
     return type(value) is int and value >= 0
 
@@ -174,6 +192,10 @@ def _list_of(is_right: Is) -> Is:
     return lambda value: type(value) is list and all(map(is_right, value))
 
 
+def _at_most(most: int, is_right: Is) -> Is:
+    return lambda value: is_right(value) and len(value) <= most
+
+
 def _row_of(*rules: Is) -> Is:
     """A list that may have grown."""
     return lambda value: (
@@ -188,6 +210,7 @@ _DIGEST_BYTES = 32
 _MOST_SECONDS = 1e11  # of the year 5138; dates have an end
 _CODES = _list_of(_row_of(_is_text, _is_name))
 _PICKLE = _row_of(_is_text, _is_count, _is_digest, _is_digest, _is_count)
+_READ = _row_of(_is_text, _is_text, _is_address)
 _RESULT_IS = _row_of(
     *(_is_digest, _is_count, _is_text, _CODES),
     *(_or_none(_is_bytes), _list_of(_PICKLE)),
@@ -197,4 +220,7 @@ _RECORD_IS: tuple[Is, ...] = (
     *(_list_of(_row_of(_is_text, _is_address, _is_text)), _RESULT_IS, _is_text),
     *(_is_seconds, _is_seconds, _is_text, _is_text, _is_count, _is_text, _is_text),
     *(_CODES, _list_of(_is_text), _is_parent),
+    *(_list_of(_row_of(_is_text, _is_name)), _at_most(MOST_CHILDREN, _list_of(_is_name))),
+    *(_at_most(MOST_READS, _list_of(_is_read)), _is_seconds, _is_count, _is_count, _is_text),
+    *(_is_address, _list_of(_row_of(_is_text, _is_bytes))),
 )

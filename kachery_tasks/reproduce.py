@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from kachery_store import DigestMismatch, NotFound, Store, StoreUnavailable
+from kachery_store.errors import KacheryError
 
 from .attempt import Ran, ran
 from .binding import Arguments
-from .cache import load, lookup
+from .cache import load
 from .commit import keep_differing
 from .definition import Definition
+from .environment import here
 from .errors import CannotDecode, CannotEncode, NotReproducible
 from .identity import addresses_of, identify
+from .lookup import lookup
 from .record import Record
+from .run_journal import note
 from .runs import run_job
 from .summary import summary_of, type_name
 from .values import encode
 
+SAME, DIFFERENT, CANNOT = "same", "different", "cannot"  # verdicts, as the feed of jobs tells them
+
 _SHOWN = 5  # places
+_LONGEST = 300  # characters of a line in a verdict
 
 
 @dataclass(frozen=True, repr=False)
@@ -57,26 +65,62 @@ def reproduce(
     """Run a job again and compare; what has never run is run, and stored, first.
 
     The function runs in this process, what has never run twice. Another result is noted in the
-    store. Raises what the function raises, NotReproducible when a
+    store, and the verdict for the feed of jobs. Raises what the function raises, NotReproducible when a
     result cannot be stored and so cannot be compared.
     """
     addresses = addresses_of(definition, arguments)
     job_id = identify(definition, addresses)
-    record = lookup(store, job_id)
+    record = lookup(store, job_id, definition.name)
     if record is None:
         outcome = run_job(store, job_id, definition, arguments, addresses, strict=strict)
         record = outcome.record
         if record is None:
             raise NotReproducible(str(outcome.warning))
         addresses = addresses_of(definition, arguments)
-    again = ran(job_id, definition, arguments, addresses, strict=strict)
+    try:
+        again = ran(job_id, definition, arguments, addresses, strict=strict)
+    except KacheryError as error:
+        note_verdict(store, record, CANNOT, [str(error)])
+        raise
+    except Exception as error:
+        note_verdict(store, record, DIFFERENT, [raised_now(error)])
+        raise
     if again.record is None:
+        note_verdict(store, record, CANNOT, [str(again.warning)])
         raise NotReproducible(str(again.warning))
-    if again.record.result.address == record.result.address:
-        return Reproduction(same=True, record=record, again=again.record, differences=[])
-    keep_differing(store, again.record)
+    return _compared(store, record, again, again.record)
+
+
+def raised_now(error: Exception) -> str:
+    """What differs when a run raises what the first one did not."""
+    return f"a result at first, raised {type(error).__name__}: {error} now"
+
+
+def _compared(store: Store, record: Record, again: Ran, second: Record) -> Reproduction:
+    if second.result.address == record.result.address:
+        note_verdict(store, record, SAME, [])
+        return Reproduction(same=True, record=record, again=second, differences=[])
+    keep_differing(store, second)
     places = _places(store, record, again)
-    return Reproduction(same=False, record=record, again=again.record, differences=places)
+    note_verdict(store, record, DIFFERENT, places)
+    return Reproduction(same=False, record=record, again=second, differences=places)
+
+
+def note_verdict(store: Store, record: Record, verdict: str, why: Sequence[str]) -> None:
+    """Note what came of running a job again, for the feed of jobs."""
+    host, user = here()
+    told = {
+        "type": "verdict",
+        "job": record.job_id,
+        "task": record.task,
+        "result": record.result.address.hex(),
+        "verdict": verdict,
+        "why": [line[:_LONGEST] for line in why[: _SHOWN + 1]],
+        "time": time.time(),
+        "host": host,
+        "user": user,
+    }
+    note(store, host, user, told)
 
 
 def _places(store: Store, record: Record, again: Ran) -> list[str]:

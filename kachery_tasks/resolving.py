@@ -10,7 +10,7 @@ from kachery_store.errors import Busy, KacheryError
 from kachery_store.running import is_running
 
 from .claims import ERROR, FINISHED, PENDING, RUNNING, UNKNOWN, Log, Step, job_ids
-from .commit import here
+from .environment import here
 from .lease import lease
 from .settings import store_at
 from .watching import Place, place_of, settled, watch
@@ -22,7 +22,7 @@ def known_of(store: Store, job_id: str) -> Step | None:
     Of a run on another machine it is `running` until somebody who waited for it found no sign of life.
     """
     place = Place(store, job_id)
-    log = Log(place.backend, job_id)
+    log = place.log()
     step = log.look()
     if step is None:
         return _last_of(store, place)
@@ -99,7 +99,7 @@ def resolve(store: Store, job_id: str, *, done: bool) -> Step:
     if place.is_held():
         raise Busy(f"job {job_id} is running on this machine; its outcome will be known")
     with lease(store_at(store.root), job_id):
-        log = Log(place.backend, job_id)
+        log = place.log()
         last = settled(place, log)
         if last is not None and last.state == RUNNING:
             watch(place, log)

@@ -20,7 +20,7 @@ from . import counting
 from .answers import add_answer, age_of, answer_id, answers
 from .attempt import Ran, not_stored, ran
 from .binding import Arguments
-from .cache import ABSENT, Outcome, Unusable, known, load, lookup
+from .cache import ABSENT, Outcome, Unusable, known, load
 from .calling import call
 from .chunk_values import forget_partial
 from .commit import commit, keep_differing
@@ -30,9 +30,10 @@ from .failures import carried, forget_failure
 from .identity import Addresses, addresses_of, identify
 from .inputs import changed_since
 from .lease import Lease, lease
+from .lookup import lookup
 from .names import works_for_client
 from .performing import perform
-from .purity import inside_task
+from .purity import inside_task, note_answer, note_asked
 from .record import Record
 from .settings import current
 
@@ -109,6 +110,7 @@ def answer(
     the function runs. Raises what the function raises.
     """
     job_id = identify(definition, addresses)
+    note_asked(job_id, definition)
     if waited:
         run = partial(run_submitted, store, definition, arguments, expected=job_id, strict=strict)
     else:
@@ -127,6 +129,7 @@ def answer(
                 raise
             if outcome.record is None or outcome.value is not ABSENT:
                 counting.miss(outcome.record, definition.name)
+                note_answer(outcome.record)
                 return outcome.value, outcome.warning
             record, warning = outcome.record, outcome.warning
         try:
@@ -149,6 +152,7 @@ def _served(store: Store, record: Record) -> Any:
         counting.hit(record)
         raise
     counting.hit(record)
+    note_answer(record)
     return value
 
 
@@ -245,7 +249,7 @@ def _kept(store: Store, definition: Definition, run: Ran) -> Outcome:
 
 def _note_first(store: Store, again: Record) -> None:
     """Keep the result that a run on purpose is about to replace, if it is another one."""
-    first = lookup(store, again.job_id)
+    first = lookup(store, again.job_id, again.task)
     if first is not None and first.result.address != again.result.address:
         keep_differing(store, first)
 
@@ -294,7 +298,7 @@ def _stale(definition: Definition, last: Record, error: Exception) -> StaleResul
 
 def _second(store: Store, record: Record, value: Any) -> Outcome:
     """What becomes of a run after which the store has a record already: the first result stays."""
-    first = lookup(store, record.job_id)
+    first = lookup(store, record.job_id, record.task)
     if first is None:  # it was damaged
         return Outcome(None, value, NotStoredWarning(f"{record.uri} was damaged while it ran"))
     if first.result.address != record.result.address:

@@ -21,6 +21,7 @@ from .definition import Definition
 from .graph import inputs_first, levels
 from .job import Job
 from .local_executor import LocalExecutor
+from .purity import note_answer, note_asked
 from .record import Record
 from .settings import THREADS, Settings, applied, client_in_force, current
 
@@ -99,6 +100,8 @@ class Session:
                 job.reconsider()
             ahead = self._looked_up(level)
             for job in level:
+                if job.runner is self:  # and not what Dask computes
+                    note_asked(job if job.inputs else job.key, job.definition)
                 if self._settle(job, ahead):
                     continue
                 first = to_run.setdefault(job.key, job)
@@ -247,6 +250,7 @@ class Session:
                 continue
             if outcome.warning is not None:
                 warn(outcome.warning)
+            note_answer(outcome.record)
             return used
 
     def _executor(self) -> _Executor:

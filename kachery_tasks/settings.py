@@ -14,7 +14,7 @@ from kachery_store.store import default_root
 from kachery_store.zone_settings import ZoneSettings, zone_in_force, zone_named
 
 from .project import configure_rule, rule
-from .trust import objection
+from .trust import Trust
 
 UNCHANGED: Any = object()  # for arguments that were not given
 AT_HAND: Any = object()  # the Dask client that the program has, if any
@@ -143,7 +143,8 @@ def store_at(root: str, zone: ZoneSettings | None = None) -> Store:
     store = _stores.get((root, zone))
     if store is None:
         opened = None if zone is None else zone.open()
-        store = _stores[root, zone] = Store(root, opened, objection)
+        border = None if zone is None else Trust(zone.name)
+        store = _stores[root, zone] = Store(root, opened, border)
     return store
 
 

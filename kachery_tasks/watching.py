@@ -19,6 +19,7 @@ from kachery_store.running import is_running
 from kachery_store.zone import Zone
 
 from .claims import FINAL, PENDING, RUNNING, UNKNOWN, Beats, Log, Notes, Step
+from .trust import TrustedWitness
 
 _BEAT_EVERY = 15.0  # seconds
 GONE_AFTER = 90.0  # seconds without a sign of life
@@ -38,6 +39,11 @@ class Place:
         self.beats = Beats(self.backend, job_id)
         self.notes = Notes(store.backend, job_id)
         self._store = store
+
+    def log(self) -> Log:
+        """The steps, as those who are trusted tell them."""
+        witness = None if self.zone is None else TrustedWitness(self.zone.name)
+        return Log(self.backend, self.job_id, witness)
 
     def prepare(self) -> None:
         """Make sure that claims can be made there. StoreUnavailable, StoreTooNew, Unsupported."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -17,14 +18,17 @@ from kachery_store.store import default_root
 from .cache import ABSENT, Outcome, Unusable, private, value_of
 from .code import changes, syntax_known
 from .definition import Definition
+from .environment import at_worker
 from .errors import CodeMismatch
 from .inputs import Filling, filled
 from .kept_code import kept_code
 from .names import main_known_as
 from .orders import Order, Stand, Standing, ValueKept, mark_of
 from .project import rule_known
+from .purity import asked_by
 from .runs import run_submitted
 from .settings import Settings, applied
+from .trust import acting_for
 
 
 def carry_out(order: Order, inputs: Sequence[Outcome] = ()) -> Outcome:
@@ -32,8 +36,22 @@ def carry_out(order: Order, inputs: Sequence[Outcome] = ()) -> Outcome:
     told = _standing(order.standing)
     with main_known_as(told.main), rule_known(told.rule), syntax_known(told.syntax):
         settings = _settings(_root_here(told), told)
-        with applied(settings):
+        with (
+            applied(settings),
+            acting_for(told.credentials),
+            at_worker(_dask_worker()),
+            asked_by(order.parent),
+        ):
             return _carried_out(order, told, settings, inputs)
+
+
+def _dask_worker() -> str:
+    """The address of the Dask worker that this is, or nothing."""
+    distributed = sys.modules.get("distributed")
+    try:
+        return "" if distributed is None else str(distributed.get_worker().address)
+    except (AttributeError, ValueError):  # one that is being imported; no worker
+        return ""
 
 
 def value_here(standing: bytes, outcome: Outcome) -> Any:
@@ -43,7 +61,7 @@ def value_here(standing: bytes, outcome: Outcome) -> Any:
         return outcome.value
     with main_known_as(told.main), rule_known(told.rule), syntax_known(told.syntax):
         settings = _settings(_root_here(told), told)
-        with applied(settings):
+        with applied(settings), acting_for(told.credentials):
             return value_of(settings.store, outcome)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from kachery_store.collecting import GRACE
 from kachery_store.doctor import Finding
@@ -19,8 +19,9 @@ from kachery_store.zone_repair import repair_zone
 from kachery_store.zone_settings import zone_named, zones_of
 from kachery_store.zone_verify import ZoneVerification
 
-from .holdings import check_entry, zone_holdings
+from .holdings import check_entry, chunk_names, zone_holdings
 from .settings import current
+from .trust import Trust
 
 
 def gc(
@@ -44,14 +45,22 @@ def gc(
 
 def verification(name: str, *, afresh: bool = False) -> ZoneVerification:
     """A check of everything in a zone, which goes on where an interrupted one was."""
-    return ZoneVerification(opened(name), current().store.backend, check_entry, afresh=afresh)
+    zone = opened(name)
+    local, held_by = current().store.backend, zone_holdings(zone.backend)
+    return ZoneVerification(zone, local, check_entry, held_by, afresh=afresh)
+
+
+def chunks_in(name: str, names: Iterable[str]) -> dict[str, str]:
+    """Of the names of blobs those that are chunks of arrays in a zone, and of which."""
+    return chunk_names(opened(name).backend, names)
 
 
 def repair(name: str, *, discard: bool = False) -> Repaired:
     """Send again what a zone has lost, or forget it."""
     zone = opened(name)
     local = current().store.backend
-    return repair_zone(zone, local, zone_holdings(zone.backend), check_entry, discard=discard)
+    held_by = zone_holdings(zone.backend)
+    return repair_zone(zone, local, held_by, check_entry, Trust(name), discard=discard)
 
 
 def pin(name: str, uri: str, reason: str = "") -> str:

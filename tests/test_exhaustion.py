@@ -17,7 +17,7 @@ from kachery_store.digest import Digest, hash_buffer
 from kachery_store.errors import DamagedWarning, KacheryError, StoreUnavailable, ZoneWarning
 from kachery_store.zone_settings import ZoneSettings
 from kachery_tasks.settings import Settings, applied
-from kachery_tasks.trust import objection
+from kachery_tasks.trust import Trust
 
 LARGE = 21_000_000
 
@@ -95,7 +95,7 @@ def test_a_disk_that_fills_up_byte_by_byte(tmp_path, disk):
         root = small.path / f"store{reachable}"
         acknowledged = []
         with contextlib.suppress(KacheryError), _warned(reachable):
-            store = Store(root, zone.open(), objection)
+            store = Store(root, zone.open(), Trust("lab"))
             for i in range(1000):
                 text = str(i) * 3000
                 acknowledged.append((store.files.store_text(text), text))
@@ -145,7 +145,7 @@ def test_no_inodes(zone, tmp_path, disk):
     other = Store(tmp_path / "other", zone.open())
     uris = [other.files.store_text(f"{i}") for i in range(30)]
     one = disk("disk", "size=9m,nr_inodes=60").path / "store"
-    store = Store(one, zone.open(), objection)
+    store = Store(one, zone.open(), Trust("lab"))
     for make in (
         lambda i: store.files.load_bytes(uris[i]),
         lambda i: store.files.store_text(f"text {i}"),
@@ -170,7 +170,7 @@ def test_a_store_that_cannot_be_written(zone, tmp_path, disk):
     kept = Store(one, zone.open()).files.store_text("kept")
     uris = [other.files.store_bytes(b"x" * size) for size in (10, LARGE)]
     there.change("ro")
-    store = Store(one, zone.open(), objection)
+    store = Store(one, zone.open(), Trust("lab"))
     assert store.files.load_text(kept) == "kept"
     for go in (
         lambda: store.files.store_text("more"),
@@ -221,7 +221,7 @@ if warm == "warm":  # connections are open, and everything is imported
 soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 refused = done = 0
 for spare in map(int, spares.split()):
-    store = Store(f"{root}{spare}", zone.open(), kachery_tasks.trust.objection)
+    store = Store(f"{root}{spare}", zone.open(), kachery_tasks.trust.Trust("lab"))
     acknowledged = []
     def stored(text):
         acknowledged.append((store.files.store_text(text), text))

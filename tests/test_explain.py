@@ -375,9 +375,9 @@ def test_two_results_of_one_job_are_noted(monkeypatch, calls):
     real_lookup = cache.lookup
     seen = []
 
-    def lookup(store, id):
+    def lookup(store, id, task=None):
         seen.append(id)
-        return real_lookup(store, id) if len(seen) > 2 else None
+        return real_lookup(store, id, task) if len(seen) > 2 else None
 
     first = sampled(2, calls.path)
     with monkeypatch.context() as patch:

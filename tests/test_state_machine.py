@@ -32,7 +32,7 @@ from kachery_store.removal import Policy
 from kachery_store.zone import Zone
 from kachery_tasks.holdings import holdings
 from kachery_tasks.settings import Settings, applied
-from kachery_tasks.trust import objection
+from kachery_tasks.trust import Trust
 
 PART = 100  # bytes, so that most texts travel in parts, to a zone that has parts
 TEXTS = [f"text {i} " * (1, 20, 40)[i % 3] for i in range(6)]
@@ -76,7 +76,7 @@ class Machine:
         self.open()
 
     def open(self):
-        self.store = Store(self.root, Zone("lab", self.switch.backend), objection)
+        self.store = Store(self.root, Zone("lab", self.switch.backend), Trust("lab"))
         self.settings = Settings(str(self.root), None)
         self.settings._store = self.store
 

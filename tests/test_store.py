@@ -25,8 +25,16 @@ def small(i):
 
 
 def stored_files(folder):
+    """Records, blobs and files; not the environments of runs, which are small blobs."""
+    found = [p for part in ("jobs", "sha1") for p in (folder / part).rglob("*") if p.is_file()]
+    return sorted(found + blobs(folder))
+
+
+def blobs(folder):
+    """The blobs of results."""
+    large = 65_536  # smaller ones are in records
     return sorted(
-        p for part in ("jobs", "blake3", "sha1") for p in (folder / part).rglob("*") if p.is_file()
+        p for p in (folder / "blake3").rglob("*") if p.is_file() and p.stat().st_size >= large
     )
 
 
@@ -78,7 +86,7 @@ def test_one_flipped_bit_in_each_of_100_files(store_dir, fresh):
 
 def test_a_damaged_record_and_blob_are_said_aloud_and_mended(store_dir):
     made(1)
-    blob = next(p for p in (store_dir / "blake3").rglob("*") if p.is_file())
+    blob = blobs(store_dir)[0]
     flip(blob, random.Random(0))
     with pytest.warns(kachery.DamagedWarning, match="quarantine"):
         assert made(1)["small"] == 1
@@ -138,13 +146,19 @@ def test_records_and_blobs_are_read_only_files_in_the_documented_places(store_di
     id = made.job(3).id
     path = store_dir / "jobs" / id[:2] / id
     assert stat.S_IMODE(path.stat().st_mode) & 0o222 == 0
-    blob = next(p for p in (store_dir / "blake3").rglob("*") if p.is_file())
+    blob = blobs(store_dir)[0]
     assert blob.parent.name == blob.name[:2]
 
 
 def test_small_results_are_one_file(store_dir):
     small(1)
     assert len(stored_files(store_dir)) == 1
+    before = sum(p.is_file() for p in store_dir.rglob("*"))
+    for i in range(2, 12):
+        small(i)
+    assert (
+        sum(p.is_file() for p in store_dir.rglob("*")) == before + 10
+    )  # what else there is stays one
 
 
 def test_a_hit_writes_nothing(store_dir):

@@ -163,6 +163,14 @@ def needs(job):
     return {f"jobs/{job.id[:2]}/{job.id}", *blobs, *(f"code/{c[:2]}/{c}" for c in held.codes)}
 
 
+def blob_of(job):
+    """The name of the one blob that has the result of a job."""
+    (blob,) = zone_holdings(current().store.zone.backend)(
+        job.id, current().store.jobs.read(job.id)
+    ).blobs
+    return blob[0].path
+
+
 def record_name(job):
     return f"jobs/{job.id[:2]}/{job.id}"
 
@@ -176,11 +184,12 @@ def test_old_records_go_with_what_only_they_hold(lab):
         job.result()
     uri = ka.store_text("a file of somebody")
     expected = {*needs(kept), Digest(*uri.split("://")).path}
+    going = (needs(old) | needs(shared)) - expected
     age(lab)
     age(lab, 3600, [record_name(kept)])
     done = collect(lab, older_than=30 * DAY)
     assert stored(lab) == expected
-    assert done.records == 2 and done.others == 3 and done.spared == 0
+    assert done.records == 2 and done.others == len(going) - 2 >= 3 and done.spared == 0
     assert done.freed > 320_000 and done.objects > 5
     assert names(lab, "tmp", "gc.lock", "quarantine") == []
 
@@ -206,7 +215,7 @@ def test_a_dry_run_changes_nothing_and_tells_all(lab):
     )
     assert names(lab) == before
     done = collect(lab, older_than=DAY)
-    assert foreseen == done and set(told) == set(before) - set(names(lab)) and len(told) == 3
+    assert foreseen == done and set(told) == set(before) - set(names(lab)) and len(told) == 4
 
 
 def test_young_blobs_stay_though_their_record_goes(lab):
@@ -298,7 +307,7 @@ def test_what_is_not_whole_in_the_zone_cannot_be_pinned(lab):
     job.result()
     with pytest.raises(NotFound, match="cannot be pinned"):
         zone_keeping.pin("lab", "sha1://" + "0" * 40)
-    looking(lab).remove(names(lab, "blake3")[0])
+    looking(lab).remove(blob_of(job))
     with pytest.raises(NotFound, match=r"lacks blake3://.*kachery push"):
         zone_keeping.pin("lab", job.uri)
     assert names(lab, "pins") == []
@@ -313,7 +322,7 @@ def test_the_oldest_go_until_it_is_small_enough(lab):
         age(lab, LONG_AGO - i * DAY, needs(job) - set(names(lab, "code")))
     collect(lab, max_size=2 * 165_000)
     assert set(names(lab, "jobs")) == set(map(record_name, jobs[2:]))
-    assert len(names(lab, "blake3")) == 2
+    assert set(names(lab, "blake3")) == {n for j in jobs[2:] for n in needs(j) if "blake3" in n}
     collect(lab, max_size=0)
     assert names(lab, "jobs", "blake3", "code") == names(lab, "code")
     assert len(names(lab, "sha1")) == 1
@@ -400,7 +409,7 @@ def old_job(lab):
     job = wordy.job(1)
     job.result()
     array(1)
-    (blob,) = (n for n in needs(job) if n.startswith("blake3/"))
+    blob = blob_of(job)
     data = looking(lab).read(blob)
     age(lab)
     age(lab, 3600, needs(array.job(1)))
@@ -564,7 +573,7 @@ def _record(writer):
 
 def test_a_pin_that_comes_during_the_collection_counts(lab, old_job, monkeypatch):
     job, zone = wordy.job(1), lab.open()
-    (blob,) = (n for n in needs(job) if n.startswith("blake3/"))
+    blob = blob_of(job)
     other = lab.open()
     pins = ZonePins(other, zone_holdings(other.backend))
     real = zone_gc.plan_zone
@@ -917,9 +926,9 @@ def test_local_damage_is_fetched_from_the_zone_before_a_job_is_forgotten(lab, st
     for path in [p for f in ("blake3", "sha1") for p in (store_dir / f).rglob("*") if p.is_file()]:
         path.chmod(0o644)
         path.write_bytes(b"X" + path.read_bytes()[1:])
-    assert len(keeping.verification().run().damaged) == 3
+    damaged = len(keeping.verification().run().damaged)  # also what tells where the jobs ran
     done = keeping.repair()
-    assert len(done.fetched) == 3 and uri in done.fetched
+    assert len(done.fetched) == damaged >= 4 and uri in done.fetched
     assert done.forgotten == done.lost == []
     with ka.using(zone=None):
         assert ka.load_text(uri) == "a file" and array.job(1).cached
@@ -997,7 +1006,7 @@ def test_the_commands(lab, store_dir):
     job = array.job(1)
     job.result()
     uri, large = ka.store_text("a file"), ka.store_bytes(os.urandom(PART + 10))
-    (blob,) = names(lab, "blake3")
+    blob = blob_of(job)
     blob_uri = f"blake3://{blob.rpartition('/')[2]}"
     shown = command_here("info", blob_uri).stdout
     assert "in zone    lab, whole, 160 kB" in shown and f"held by    {job.uri}" in shown

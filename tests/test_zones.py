@@ -296,34 +296,6 @@ def test_push_and_pull_bring_all_that_a_job_needs(tmp_path, lab, project, store_
         push(uri)
 
 
-PICKLED = """
-import kachery as ka
-class Holder:
-    def __init__(self, n): self.n = n
-    def __reduce__(self): return (print, ("EXECUTED",))
-@ka.task(version="1", opaque="return")
-def made(n):
-    print("ran")
-    return iter([n])
-"""
-
-
-def test_pickles_of_a_zone_are_not_loaded(tmp_path, lab):
-    folder = tmp_path / "project"
-    folder.mkdir()
-    (folder / "pickled.py").write_text(PICKLED)
-    shown = [
-        run_python(
-            "import pickled; print(list(pickled.made(3)))",
-            env={"KACHERY_DIR": str(tmp_path / name), "PYTHONPATH": str(folder)},
-            check=False,
-        )
-        for name in ("one", "one", "two", "two")
-    ]
-    assert [one.stdout for one in shown] == ["ran\n[3]\n", "[3]\n", "ran\n[3]\n", "[3]\n"]
-    assert "has a pickle in it" in shown[2].stderr and "ZoneWarning" not in shown[1].stderr
-
-
 def test_a_zone_of_a_later_kachery_is_not_touched(tmp_path, lab):
     backend = lab.open().backend
     backend.replace("layout.json", b'{"kachery": "store", "layout": 99}')

@@ -26,6 +26,7 @@ import typing
 import uuid
 import zoneinfo
 
+import msgpack
 import numpy as np
 
 LIBRARIES = {"pd": "pandas", "pl": "polars", "pa": "pyarrow", "xr": "xarray", "sp": "scipy.sparse"}
@@ -49,7 +50,8 @@ from kachery_tasks.definition import Definition
 from kachery_tasks.failures import Failure
 from kachery_tasks.identity import addresses_of, identify
 from kachery_tasks.kept_errors import Raised
-from kachery_tasks.record import Record, Result
+from kachery_tasks.record import MAGIC, VERSION, Record, Result
+from kachery_tasks.sealed import seal
 from kachery_tasks.values import encode
 
 FOLDER = pathlib.Path(__file__).parent.parent / "docs/formats/vectors"
@@ -382,6 +384,20 @@ def jobs():
     return vectors
 
 
+ENVIRONMENT = {
+    "environment": 1,
+    "host": "host",
+    "user": "user",
+    "python": "3.11.7",
+    "implementation": "CPython",
+    "platform": "Linux-6.1.0-x86_64-with-glibc2.36",
+    "kachery": "3.0.0",
+    "packages": {"numpy": "2.4.6", "yaml": ""},
+    "git": {"commit": "0123456789abcdef0123456789abcdef01234567", "dirty": True},
+    "command": ["run.py", "--fast"],
+}
+
+
 def records():
     encoded = encode(3)
     record = Record(
@@ -401,6 +417,25 @@ def records():
         python="3.11.7",
         kachery="3.0.0",
         codes=[("golden:C", "ef" * 32)],
+        inputs=[("x", "01" * 32)],
+        cpu_seconds=0.125,
+        peak_memory=50_000_000,
+        attempt=1,
+        environment=encode(ENVIRONMENT).address,
+        values=[("x", encode(1).data), ("y", encode(2).data)],
+    )
+    full = record._replace(
+        job_id="ac" * 32,
+        asks=["golden:q"],
+        parent="02" * 32,
+        children=["03" * 32, "04" * 32],
+        reads=[
+            ("query", "05" * 32, encode("now").address),
+            ("mutable", '"key"', encode([1]).address),
+            ("mutable", "@folder/key", b""),
+        ],
+        attempt=3,
+        worker="tcp://127.0.0.1:8786",
     )
     kept = encode(Raised("builtins:KeyError", ("x", 1), {"seen": [2]}))
     error = record._replace(
@@ -408,7 +443,22 @@ def records():
         result=Result(kept.address, kept.size, "KeyError", [], kept.data, []),
         status="error",
     )
-    return [{"job_id": one.job_id, "file": one.to_bytes().hex()} for one in (record, error)]
+    now = [{"job_id": one.job_id, "file": one.to_bytes().hex()} for one in (record, error, full)]
+    older = ((record, 16), (error, 16), (full._replace(parent=""), 17), (full, 18))
+    return now + [
+        {"job_id": one.job_id, "older": True, "file": _with_fields(one, count).hex()}
+        for one, count in older
+    ]
+
+
+def _with_fields(record, count):
+    """The file that kachery wrote before a record had more fields than that."""
+    return seal(MAGIC, VERSION, msgpack.packb(record[:count]))
+
+
+def environments():
+    encoded = encode(ENVIRONMENT)
+    return [{"address": encoded.address.hex(), "blob": encoded.data.hex()}]
 
 
 def failures():
@@ -462,6 +512,7 @@ SETS = {
     "fingerprint": fingerprints,
     "job": jobs,
     "record": records,
+    "environment": environments,
     "failure": failures,
     "manifest": manifests,
 }

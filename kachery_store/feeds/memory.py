@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from ..errors import FeedDamaged, unavailable
 from ..note import MOST_NOTE, Checkpoint
-from ..signing import make_private_folder, user_folder
+from ..signing import locked, make_private_folder, user_folder
 from .batch import open_checkpoint
 from .names import Place
 
@@ -35,7 +33,7 @@ class Memory:
         if not os.path.exists(path):
             return None
         try:
-            with _locked(f"{path}.lock", fcntl.LOCK_SH):
+            with locked(f"{path}.lock", fcntl.LOCK_SH):
                 return self._recall(place, path)
         except OSError as error:
             raise unavailable(self._folder, error) from error
@@ -60,7 +58,7 @@ class Memory:
         path = self.path(place)
         make_private_folder(os.path.dirname(path))
         try:
-            with _locked(f"{path}.lock", fcntl.LOCK_EX):
+            with locked(f"{path}.lock", fcntl.LOCK_EX):
                 known = self._recall(place, path)
                 if known is not None and known.size >= size:
                     return
@@ -70,16 +68,6 @@ class Memory:
                     _overwrite(path, note)
         except OSError as error:
             raise unavailable(self._folder, error) from error
-
-
-@contextmanager
-def _locked(path: str, how: int) -> Iterator[None]:
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _PRIVATE)
-    try:
-        fcntl.flock(fd, how)
-        yield
-    finally:
-        os.close(fd)
 
 
 def _replace(path: str, data: bytes) -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from .. import flusher
 from ..digest import Digest
-from ..errors import BadManifest, BadURI, DigestMismatch, NotFound
+from ..errors import BadManifest, BadURI, DigestMismatch, NotFound, OutOfReach
 from ..sweep import refresh
 from ..uri import parse_uri
 from . import grid
 from .chunks import Reader
 from .content import ArrayContent, Content, GroupContent, blobs_in, decode, encode
+from .lost import note_lost
 from .manifest import ENTRY, Manifest, Table, entry_of, table
 
 if TYPE_CHECKING:
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from .dtypes import Array
 
 SCHEME = "blake3://"
+
+# The bytes of a blob, by digest and size.
+Load = Callable[[bytes, int], Any]
 
 
 class Opened:
@@ -30,6 +35,7 @@ class Opened:
         self.manifest = manifest
         self.content = content
         self.address = manifest.address
+        self.is_whole = False  # whether this process has seen that all chunks are there
         self._arrays: dict[str, StoredArray] = {}
 
     def array(self, path: str = "") -> StoredArray:
@@ -63,8 +69,8 @@ class StoredArray:
         self.content = content
         self.codecs = opened.manifest.tables[path].codecs
         store = opened.store
-        name = uri_of(opened.address) + (f" ({path})" if path else "")
-        self._reader = Reader(store.backend, store.blobs, content, self.codecs, name)
+        self._name = _name_of(opened.address, path)
+        self._reader = Reader(store.backend, store.blobs, content, self.codecs, self._name)
         self._entries: bytes | None = None
 
     @property
@@ -91,18 +97,35 @@ class StoredArray:
 
     def chunk(self, index: grid.Index) -> Array:
         """A chunk, cut to the bounds of the array, checked. Errors name the chunk."""
-        number = grid.number_of(index, self.content.along)
-        return self._reader.shown(number, *entry_of(self.entries, number))
+        with self._noting(index):
+            number = grid.number_of(index, self.content.along)
+            return self._reader.shown(number, *entry_of(self.entries, number))
 
     def whole_chunk(self, index: grid.Index) -> Array:
         """A chunk padded to its whole size, texts as objects."""
-        number = grid.number_of(index, self.content.along)
-        return self._reader.whole(number, *entry_of(self.entries, number))
+        with self._noting(index):
+            number = grid.number_of(index, self.content.along)
+            return self._reader.whole(number, *entry_of(self.entries, number))
 
     def blob(self, index: grid.Index) -> tuple[Digest, int]:
         """The blob that has a chunk, and its size."""
         digest, size = entry_of(self.entries, grid.number_of(index, self.content.along))
         return Digest("blake3", digest.hex()), size
+
+    def named(self, index: grid.Index) -> str:
+        """How messages name a chunk."""
+        return f"chunk {grid.key_of(index)} of {self._name}"
+
+    @contextmanager
+    def _noting(self, index: grid.Index) -> Iterator[None]:
+        """Note a chunk that is met lost or damaged."""
+        try:
+            yield
+        except OutOfReach:
+            raise
+        except (NotFound, DigestMismatch):
+            note_lost(self.opened.store, self.opened.address, self.blob(index)[0])
+            raise
 
 
 def uri_of(address: str, label: str | None = None) -> str:
@@ -234,6 +257,26 @@ def _is_good(array: StoredArray, own: StoredArray, index: grid.Index) -> bool:
         blobs.map(blob)
         array.whole_chunk(index)
     return blobs.size(blob) == size
+
+
+def chunks_by_blob(manifest: Manifest, load: Load) -> Iterator[tuple[str, str]]:
+    """For each chunk, the blob that has it, in hex, and how messages name the chunk.
+
+    BadManifest, DigestMismatch, and what `load` raises.
+    """
+    content = decode(manifest.encoding, load)
+    for path, one in manifest.tables.items():
+        node = content.nodes[path] if isinstance(content, GroupContent) else content
+        entries = one.entries if one.blob is None else load(*one.blob)
+        if isinstance(node, ArrayContent):
+            name = _name_of(manifest.address, path)
+            for number, index in enumerate(grid.indices(node.shape, node.chunks)):
+                digest, _ = entry_of(entries, number)
+                yield digest.hex(), f"chunk {grid.key_of(index)} of {name}"
+
+
+def _name_of(address: str, path: str) -> str:
+    return uri_of(address) + (f" ({path})" if path else "")
 
 
 def blobs_of(manifest: Manifest, table_of: Any) -> tuple[list[tuple[Digest, int]], bool]:

@@ -35,8 +35,30 @@ def codecs_json(codecs: Any, dtype: str) -> str:
     first = json.loads(raw_codecs(dtype))
     if isinstance(codecs, str) and codecs == AUTO:
         return _text([*first, {"name": "zstd", "configuration": {"level": 0, "checksum": False}}])
-    given = [] if codecs is None else list(codecs) if isinstance(codecs, Iterable) else [codecs]
+    given = _listed(codecs)
     return _text(first) if not given else _text(_as_zarr_has_them(given, dtype))
+
+
+def compressors(codecs: Any) -> tuple[Any, ...]:
+    """What a user asks for, for arrays of any kind, which zarr itself is to write.
+
+    Unsupported for what is no codec, or does more than to compress bytes, or may lose something: that is
+    not seen where zarr writes.
+    """
+    from zarr.abc.codec import BytesBytesCodec
+
+    given = _listed(codecs)
+    fits = is_lossless(codecs_json(given, "<f8"))
+    if not fits or not all(isinstance(one, BytesBytesCodec) for one in given):
+        raise Unsupported(
+            f"the codecs {given} do not fit all variables of a Dataset, or may lose something: take"
+            " those that compress bytes, as zarr.codecs.BloscCodec, or store its arrays one by one"
+        )
+    return tuple(given)
+
+
+def _listed(codecs: Any) -> list[Any]:
+    return [] if codecs is None else list(codecs) if isinstance(codecs, Iterable) else [codecs]
 
 
 def _text(codecs: list[Any]) -> str:
@@ -85,7 +107,7 @@ class Chain:
     @property
     def is_lossless(self) -> bool:
         """Whether all codecs are known to give back what they were given."""
-        return _is_lossless(self._codecs)
+        return is_lossless(self._codecs)
 
     def encode(self, chunk: Array) -> Any:
         """The bytes of a whole chunk."""
@@ -119,7 +141,8 @@ class Chain:
 
 
 @lru_cache(maxsize=256)
-def _is_lossless(codecs: str) -> bool:
+def is_lossless(codecs: str) -> bool:
+    """Whether all codecs are known to give back what they were given."""
     return all(one["name"] in _LOSSLESS for one in json.loads(codecs))
 
 

@@ -15,6 +15,7 @@ from . import grid
 from .chain import Chain
 from .content import ArrayContent
 from .dtypes import as_stored, content_bytes, fill_of, shown
+from .lost import WAY_OUT
 from .manifest import entry
 
 if TYPE_CHECKING:
@@ -92,15 +93,9 @@ class Reader:
         except OutOfReach as error:
             raise OutOfReach(f"{what} is not here: {error}") from error
         except NotFound as error:
-            raise NotFound(
-                f"{what} is lost: {error}. `kachery repair` fetches it if a zone has it; a result is"
-                " computed again by f.refresh(...), or store the array again"
-            ) from error
+            raise NotFound(f"{what} is lost: {error}. {WAY_OUT}") from error
         except DigestMismatch as error:
-            raise DigestMismatch(
-                f"{what} is damaged: {error}. `kachery repair` fetches it if a zone has it; a result"
-                " is computed again by f.refresh(...), or store the array again"
-            ) from error
+            raise DigestMismatch(f"{what} is damaged: {error}. {WAY_OUT}") from error
 
     def _decoded(self, number: int, index: grid.Index, blob: Digest, size: int, what: str) -> Array:
         """Decode first, and look at the blob itself only if what comes out is not the content."""

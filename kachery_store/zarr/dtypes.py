@@ -97,11 +97,16 @@ def _may_become(dtype: Dtype, other: Dtype) -> bool:
 
 
 def content_bytes(chunk: Array, text: str) -> memoryview:
-    """The bytes of a chunk that is as `as_stored` gives it: its content."""
+    """The bytes of a chunk that is as `as_stored` gives it: its content. Unsupported for a text."""
     import numpy as np
 
     if text == STRING:
-        return memoryview(vlen().encode(chunk.reshape(-1))).cast("B")
+        try:
+            return memoryview(vlen().encode(chunk.reshape(-1))).cast("B")
+        except UnicodeEncodeError as error:
+            raise Unsupported(
+                f"a text has half of a character, which UTF-8 has not: {error}"
+            ) from error
     return memoryview(cast(Any, chunk.reshape(-1).view(np.uint8)))
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..digest import Digest, blake3_bytes
 from ..errors import BadManifest, NotFound
-from ..sweep import refresh
+from ..survey import at_once
 from . import grid
 from .arrays import commit
 from .chain import Chain
@@ -72,12 +72,19 @@ def digest_of(array: Described, key: str, data: bytes) -> bytes | None:
 
 
 def committed(
-    store: Store, notes: Mapping[str, Any], read: Callable[[Any], bytes], *, named: bool
+    store: Store,
+    notes: Mapping[str, Any],
+    read: Callable[[Any], bytes],
+    *,
+    since: float,
+    named: bool,
 ) -> str:
-    """Commit what a session wrote; returns the address. BadManifest.
+    """Commit what a session wrote; returns the address. BadManifest, NotFound.
 
-    `notes`: by key, each with `data`, `blob`, `size` and `content`; `read` gives the bytes of one.
+    `notes`: by key, each with `data`, `blob`, `size` and `content`; `read` gives the bytes of one;
+    `since`: when the first was written.
     """
+    _keep(store, notes, since)
     metadata = {
         key.removesuffix(_METADATA).rstrip("/"): read(note)
         for key, note in notes.items()
@@ -99,6 +106,21 @@ def committed(
     whole = nodes[""]
     content = whole if isinstance(whole, ArrayContent) else GroupContent(nodes)
     return commit(store, content, tables, named=named)
+
+
+def _keep(store: Store, notes: Mapping[str, Any], since: float) -> None:
+    """Have the blobs of all notes stay. NotFound."""
+    keys = [key for key, note in notes.items() if note.data is None]
+
+    def is_kept(key: str) -> bool:
+        return store.blobs.keep(Digest("blake3", notes[key].blob.hex()), notes[key].size, since)
+
+    for key, kept in zip(keys, at_once(is_kept, keys), strict=True):
+        if not kept:
+            raise NotFound(
+                f"chunk {key} has gone from the store before it was committed, or was never quite"
+                " written there: write it again"
+            )
 
 
 def _by_array(
@@ -146,12 +168,6 @@ def _written(
         content = _digest_again(array, index, read(note))
     assert content is not None  # noqa: S101 - it is the key of a chunk
     if note.data is None:
-        name = Digest("blake3", note.blob.hex()).path
-        if not refresh(store.backend, name):
-            raise NotFound(
-                f"chunk {grid.key_of(index)} has gone from the store before it was committed: it was"
-                " written long ago, and collected. Write it again"
-            )
         return content + entry(note.blob, note.size)
     digest = blake3_bytes(note.data)
     store.blobs.put(Digest("blake3", digest.hex()), note.data, durable=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
+import operator
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -53,21 +54,31 @@ def form_of(
 
 
 def chunks_of(shape: grid.Index, chunks: Any, itemsize: int) -> grid.Index:
-    """The shape of the chunks: as asked for, or by halving the longest axis until they are small."""
+    """The shape of the chunks: as asked for, or by halving the longest axis until they are small.
+
+    Asked for is one length for all axes, or one per axis; None or -1 is all of an axis. ValueError.
+    """
     if chunks is None:
         found = [max(1, length) for length in shape]
         while math.prod(found) * itemsize > _CHUNK_BYTES and max(found) > 1:
             longest = found.index(max(found))
             found[longest] = -(-found[longest] // 2)
         return tuple(found)
-    asked = (chunks,) * len(shape) if isinstance(chunks, int) else tuple(chunks)
-    if len(asked) != len(shape):
+    try:
+        asked = (
+            chunks if isinstance(chunks, (tuple, list)) else (operator.index(chunks),) * len(shape)
+        )
+        lengths = [-1 if one is None else operator.index(one) for one in asked]
+    except TypeError:
+        lengths = []
+    if len(lengths) != len(shape) or any(one == 0 or one < -1 for one in lengths):
         raise ValueError(
-            f"chunks={chunks!r} for an array of shape {shape}: give one length per axis"
+            f"chunks={chunks!r} for an array of shape {shape}: give one length for all axes, or one per"
+            " axis, as whole numbers; -1 is all of an axis"
         )
     return tuple(
-        max(1, length if one in (-1, None) else min(int(one), max(1, length)))
-        for one, length in zip(asked, shape, strict=True)
+        max(1, length if one == -1 else min(one, length))
+        for one, length in zip(lengths, shape, strict=True)
     )
 
 

@@ -10,14 +10,14 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
-import msgpack
 from zarr.abc.store import Store as ZarrStore
 
 from ..digest import Digest, blake3_bytes
 from ..errors import NotFound
 from ..refs import Refs
+from ..sessions import FOLDER, Note, check_open, first_written, forget
 from .aside import aside
 from .foreign import Described, committed, described, digest_of
 from .keys import below, bounds
@@ -30,20 +30,6 @@ if TYPE_CHECKING:
 
 METADATA = "zarr.json"
 _INLINE_UP_TO = 1024
-
-
-class Note(NamedTuple):
-    """What a session has under a key: bytes, or a blob.
-
-    Of a chunk also the digest of its content, and what the array was then: it may be resized.
-    """
-
-    key: str
-    data: bytes | None
-    blob: bytes
-    size: int
-    content: bytes | None = None
-    made_as: bytes | None = None
 
 
 class WriteStore(ZarrStore):
@@ -67,7 +53,7 @@ class WriteStore(ZarrStore):
         self._place = place
         self.session = session or os.urandom(32).hex()
         self._store = reopen(place)
-        self._notes = Refs(self._store.backend, f"sessions/{self.session}")
+        self._notes = Refs(self._store.backend, f"{FOLDER}/{self.session}")
         self._arrays: dict[str, tuple[bytes, Described | None]] = {}
 
     def __reduce__(self) -> Any:
@@ -95,18 +81,21 @@ class WriteStore(ZarrStore):
     def commit(self, *, named: bool = True) -> str:
         """Store the array or group that was written; returns its address.
 
-        BadManifest when there is none, or a key in it that belongs to no array. Chunks that nobody set
-        hold the fill value.
+        BadManifest when there is none, or a key in it that belongs to no array; NotFound when the
+        session was collected, or what was written in it is lost. Chunks that nobody set hold the fill
+        value.
         """
         self._check_writable()
         notes = {note.key: note for note in self._all()}
-        address = committed(self._store, notes, self._read, named=named)
-        self._discard()
+        check_open(self._store.backend, self.session)
+        since = first_written(self._store.backend, self.session)
+        address = committed(self._store, notes, self._read, since=since, named=named)
+        self.discard()
         return address
 
-    def _discard(self) -> None:
-        for name in list(self._notes.names()):
-            self._notes.remove(name)
+    def discard(self) -> None:
+        """Forget all that was written."""
+        forget(self._store.backend, self.session)
 
     async def get(
         self,
@@ -190,11 +179,14 @@ class WriteStore(ZarrStore):
             note = Note(key, data, b"", len(data), *self._content_digest(key, data))
         else:
             digest = blake3_bytes(data)
-            self._store.blobs.put(Digest("blake3", digest.hex()), data, durable=False)
             note = Note(key, None, digest, len(data), *self._content_digest(key, data))
-        packed = msgpack.packb(tuple(note))
-        if not self._notes.create(_name(key), packed) and again:
-            self._notes.replace(_name(key), packed)
+        if not self._notes.create(_name(key), note.to_bytes()):
+            if not again:
+                return
+            self._notes.replace(_name(key), note.to_bytes())
+        if note.data is None:  # after its note, which keeps it from being collected
+            self._store.blobs.put(Digest("blake3", note.blob.hex()), data, durable=False)
+        check_open(self._store.backend, self.session)
 
     def _content_digest(self, key: str, data: bytes) -> tuple[bytes | None, bytes | None]:
         """Of a chunk of an array that is known: the digest of its content, and that array."""
@@ -221,13 +213,13 @@ class WriteStore(ZarrStore):
 
     def _note(self, key: str) -> Note | None:
         try:
-            return Note(*msgpack.unpackb(self._notes.read(_name(key))))
+            return Note.from_bytes(self._notes.read(_name(key)))
         except NotFound:
             return None
 
     def _all(self) -> Iterator[Note]:
         for name in self._notes.names():
-            yield Note(*msgpack.unpackb(self._notes.read(name)))
+            yield Note.from_bytes(self._notes.read(name))
 
     def _read(self, note: Note) -> bytes:
         if note.data is not None:

@@ -1,0 +1,1 @@
+"""How something was made, and what was made from it."""
