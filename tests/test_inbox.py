@@ -560,7 +560,7 @@ def test_what_is_damaged_is_set_aside_and_said(submitted, lab):
     said = [str(one.message) for one in warned]
     assert len(said) == 6 and "set aside" in said[0] and "3 more files" in said[-1]
     assert (done.accepted, done.damaged, done.waiting) == (2, 8, {})
-    assert numbers(main) == [0, 1] and list(folder.iterdir()) == []
+    assert numbers(main) == [0, 1] and list(folder.iterdir()) == [names[4]]
     assert (lab.tmp_path / "owner/user/identity.json").exists()
     assert listed(main.log.backend, place, None).odd == 0
 

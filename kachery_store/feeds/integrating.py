@@ -101,8 +101,7 @@ class Integration:
     def _decide(self, name: Name, decided: _Decided) -> None:
         try:
             messages = inbox.opened(self._backend, self._log.place, name)
-        except NotFound:  # somebody else has integrated it; or it is a link that leads nowhere
-            self._backend.remove(name.file(self._log.place))
+        except NotFound:  # somebody else has integrated it
             return
         except BadMessage as error:
             self._set_aside(name, error)
