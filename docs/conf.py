@@ -5,6 +5,7 @@ and of the command line itself. Nothing is fetched from the network.
 """
 
 import os
+import shutil
 import sys
 import tempfile
 
@@ -18,7 +19,8 @@ version = release = kachery.__version__
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx_click"]
 exclude_patterns = ["_static", "formats/vectors"]
 default_role = "code"
-nitpicky = False
+# Fields of our tuples are called `bytes` and the like: names of types in signatures find several.
+suppress_warnings = ["ref.python"]
 
 myst_heading_anchors = 3
 myst_enable_extensions = ["attrs_inline", "colon_fence"]
@@ -53,11 +55,18 @@ pygments_dark_style = "github-dark"
 
 
 def setup(app):
-    """The folder in which the tutorial ran goes when the site is there."""
-    app.connect("build-finished", lambda *_: _remove_scratch())
+    """What the extensions need to know of this repository."""
+    app.connect("source-read", _lead_to_pages)
+    app.connect("sphinx-click-process-description", _as_plain_text)
+    app.connect("sphinx-click-process-options", _as_plain_text)
+    app.connect("build-finished", lambda *_: shutil.rmtree(_scratch, ignore_errors=True))
 
 
-def _remove_scratch():
-    import shutil
+def _lead_to_pages(_app, _page, source):
+    """Links that lead to files of the repository, where it is read there, lead to pages here."""
+    source[0] = source[0].replace("](../SECURITY.md)", "](security.md)")
 
-    shutil.rmtree(_scratch, ignore_errors=True)
+
+def _as_plain_text(_app, _command, lines):
+    """Help is written for terminals: a star is a star."""
+    lines[:] = [line.replace("*", r"\*") for line in lines]
