@@ -11,14 +11,17 @@ import tempfile
 
 import kachery
 
+sys.path.insert(0, os.path.dirname(__file__))  # for command_help
+
 project = "kachery"
 author = "the authors of kachery"
 project_copyright = "the authors of kachery"
 version = release = kachery.__version__
 
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx_click"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "command_help"]
 exclude_patterns = ["_static", "formats/vectors"]
 default_role = "code"
+smartquotes = False
 # Fields of our tuples are called `bytes` and the like: names of types in signatures find several.
 suppress_warnings = ["ref.python"]
 
@@ -57,8 +60,8 @@ pygments_dark_style = "github-dark"
 def setup(app):
     """What the extensions need to know of this repository."""
     app.connect("source-read", _lead_to_pages)
-    app.connect("sphinx-click-process-description", _as_plain_text)
-    app.connect("sphinx-click-process-options", _as_plain_text)
+    app.connect("autodoc-process-signature", _without_constructor)
+    app.connect("autodoc-process-docstring", _without_alias)
     app.connect("build-finished", lambda *_: shutil.rmtree(_scratch, ignore_errors=True))
 
 
@@ -67,6 +70,12 @@ def _lead_to_pages(_app, _page, source):
     source[0] = source[0].replace("](../SECURITY.md)", "](security.md)")
 
 
-def _as_plain_text(_app, _command, lines):
-    """Help is written for terminals: a star is a star."""
-    lines[:] = [line.replace("*", r"\*") for line in lines]
+def _without_constructor(_app, what, _name, _thing, _options, signature, _returns):
+    """Nobody makes a Job or an error himself."""
+    return ("", None) if signature and what in {"class", "exception"} else None
+
+
+def _without_alias(_app, _what, _name, _thing, _options, lines):
+    """Of a field of a tuple Python says `Alias for field number 0`; the class tells of it."""
+    if lines and lines[0].startswith("Alias for field number"):
+        lines.clear()

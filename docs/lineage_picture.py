@@ -17,9 +17,7 @@ from pathlib import Path
 import kachery
 
 HERE = Path(__file__).parent
-COLOURS = (
-    "<style>svg{color:#1f2328}@media(prefers-color-scheme:dark){svg{color:#d1d7e0}}</style>"
-)
+COLOURS = "<style>svg{color:#1f2328}@media(prefers-color-scheme:dark){svg{color:#d1d7e0}}</style>"
 
 
 def main():

@@ -75,7 +75,9 @@ def blocks_of(page):
             blocks.append(Block(piece["language"], piece["text"], line, why_not=why_not, **options))
             said = {}
     assert not said, f"{page}: nothing follows {said}"
-    return [block for block in blocks if block.file or block.language in ("python", "console")], needs
+    return [
+        block for block in blocks if block.file or block.language in ("python", "console")
+    ], needs
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks_of(page)[0]])
@@ -112,7 +114,9 @@ def test_what_is_not_run_is_counted():
 
 def test_every_public_name_is_in_the_reference_made_of_docstrings():
     text = (ROOT / "docs/api.md").read_text()
-    named = re.findall(r"^\.\. auto(?:function|class|exception):: kachery\.(\w+)$", text, re.MULTILINE)
+    named = re.findall(
+        r"^\.\. auto(?:function|class|exception):: kachery\.(\w+)$", text, re.MULTILINE
+    )
     assert sorted(named) == sorted(set(kachery.__all__) - {"__version__"})
 
 
@@ -136,6 +140,7 @@ def test_every_page_is_reached():
     for index in (ROOT / "docs").rglob("index.md"):
         for toctree in re.findall(r"```{toctree}\n(.*?)```", index.read_text(), re.DOTALL):
             for entry in toctree.splitlines():
+                entry = entry.partition(" <")[2].rstrip(">") or entry
                 if entry and not entry.startswith(":"):
                     listed |= set(index.parent.glob(f"{entry}.md"))
                     assert list(index.parent.glob(f"{entry}.md")), entry

@@ -52,7 +52,7 @@ class _File:
     def _statement_by_statement(self, live: CodeType) -> Iterator[CodeType]:
         """Code of that name as IPython compiles a cell: each statement without the others.
 
-        It may be other code, because Python calls `np.abs` otherwise where it sees that `np` was imported.
+        It may be other code, because Python calls `np.abs` otherwise where it sees it imported.
         """
         for statement in self._tree.body:
             alone = ast.Module([statement], [])
