@@ -174,7 +174,7 @@ def test_a_lost_input_is_computed_on_the_way(calls):
 
 def test_damage_that_a_worker_meets(client, project, calls):
     write(
-        project / "onworkers.py",
+        project / "damageonworkers.py",
         f"""
         import sys
         sys.path.insert(0, {str(Path(__file__).parent)!r})
@@ -192,16 +192,16 @@ def test_damage_that_a_worker_meets(client, project, calls):
         """,
     )
     client.run(lambda folder: __import__("sys").path.insert(0, folder), str(project))
-    import onworkers
+    import damageonworkers
 
     with dask.config.set(scheduler=None):
-        array = onworkers.made.submit(calls.path).result()
+        array = damageonworkers.made.submit(calls.path).result()
         assert calls.count == 5
         flip(chunk_file(array, 3))
         with pytest.raises(kachery.DigestMismatch, match="chunk c/3 of"):
             array.compute()
         with pytest.warns(kachery.DamagedWarning, match="lost its result"):
-            again = onworkers.made(calls.path)
+            again = damageonworkers.made(calls.path)
         assert np.array_equal(again.compute(), np.arange(50) + 1)
     assert calls.count == 6
 
