@@ -4,8 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+READY_DOCS := $(VENV)/.ready-docs
 
-.PHONY: demo test test-full lint bench clean
+.PHONY: demo test test-full lint bench docs clean
 
 demo: $(READY)
 	$(BIN)/python examples/01_pipeline.py
@@ -28,6 +29,14 @@ bench: $(READY)
 	$(BIN)/python benchmarks/calls.py
 	$(BIN)/python benchmarks/arguments.py
 	$(BIN)/python benchmarks/store.py
+
+# Warnings are errors, and so is a tutorial that does not run. The site is build/docs/index.html.
+docs: $(READY_DOCS)
+	$(BIN)/python -m sphinx -q -W -E -b html -d build/doctrees docs build/docs
+
+$(READY_DOCS): $(READY)
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	touch $(READY_DOCS)
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
