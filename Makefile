@@ -4,8 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+READY_DOCS := $(VENV)/.ready-docs
 
-.PHONY: demo test test-full lint bench bench-peers clean
+.PHONY: demo test test-full lint bench bench-peers docs clean
 
 demo: $(READY)
 	$(BIN)/python examples/01_pipeline.py
@@ -32,6 +33,14 @@ bench: $(READY)
 # The libraries go into environments of their own; it takes the better part of an hour.
 bench-peers: $(READY)
 	$(BIN)/python benchmarks/peers.py --into docs/performance.md --figure benchmarks/peers.svg
+
+# Warnings are errors, and so is a tutorial that does not run. The site is build/docs/index.html.
+docs: $(READY_DOCS)
+	$(BIN)/python -m sphinx -q -W -E -b html -d build/doctrees docs build/docs
+
+$(READY_DOCS): $(READY)
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	touch $(READY_DOCS)
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -11,13 +11,22 @@ from typing import Any
 import click
 
 from kachery_store.errors import BadFeed, BadMessage
-from kachery_store.feeds import Keyring, Subfeed
+from kachery_store.feeds import Integrated, Keyring, Subfeed
 from kachery_tasks import feeds
+from kachery_tasks.trusted_keys import check_key
 
 from .running import SETTINGS
 
 _BATCH = 256
 
+_MOST_TOLD = 20  # keys
+
+_from_option = click.option(
+    "--from", "writers", multiple=True, metavar="KEY", help="Only what this key signed."
+)
+_again_option = click.option(
+    "--again", is_flag=True, help="Also what should be there already: repairs a damaged copy."
+)
 _zone_option = click.option("--zone", help="In this zone, not on this machine.")
 
 
@@ -88,6 +97,82 @@ def read_command(subfeed: str, follow: bool, start: int, signed: bool, zone: str
         click.echo(json.dumps(message))
 
 
+@feed_commands.command("submit", context_settings=SETTINGS)
+@click.argument("subfeed")
+@click.argument("messages", nargs=-1)
+@_zone_option
+def submit_command(subfeed: str, messages: tuple[str, ...], zone: str | None) -> None:
+    """Put JSON objects into the inbox of somebody's subfeed: arguments, or lines of standard input.
+
+    They are signed with your key (kachery id); the owner of the feed decides about them.
+
+    Example: kachery feed submit feed://3b6a27.../main '{"temperature": 21.5}' --zone lab
+    """
+    target = _subfeed(subfeed, zone)
+    count = 0
+    for batch in _in_batches(messages or (line for line in sys.stdin if line.strip())):
+        target.submit_messages([_message(text) for text in batch])
+        count += len(batch)
+    click.echo(f"submitted {count} to {target.uri} at {target.log.backend.url}", err=True)
+
+
+@feed_commands.command("inbox", context_settings=SETTINGS)
+@click.argument("subfeed")
+@_from_option
+@_zone_option
+def inbox_command(subfeed: str, writers: tuple[str, ...], zone: str | None) -> None:
+    """Print what waits in the inbox of a subfeed, the writer's key with each message.
+
+    Example: kachery feed inbox lab-notes/main
+    """
+    for one in _subfeed(subfeed, zone).inbox(_keys(writers)):
+        for message in one.messages:
+            told = {"writer": one.writer, "sent": one.sent, "message": message}
+            click.echo(json.dumps(told))
+
+
+@feed_commands.command("integrate", context_settings=SETTINGS)
+@click.argument("subfeed")
+@_from_option
+@click.option("--refuse", "refused", multiple=True, metavar="KEY", help="Delete what it submitted.")
+@click.option("--zone", help="The inbox beside the copy of the feed in this zone.")
+def integrate_command(
+    subfeed: str, writers: tuple[str, ...], refused: tuple[str, ...], zone: str | None
+) -> None:
+    """Append what others submitted to your subfeed: those whose keys you trust, or name.
+
+    Example: kachery feed integrate lab-notes/main --from 9c1185...
+    """
+    target = _subfeed(subfeed)
+    source = None if zone is None else _subfeed(subfeed, zone)
+    if refused:
+        _tell_integrated(
+            target.integrate_inbox(lambda *_: False, writers=_keys(refused), source=source)
+        )
+    if writers or not refused:
+        _tell_integrated(target.integrate_inbox(writers=_keys(writers), source=source))
+
+
+def _tell_integrated(done: Integrated) -> None:
+    click.echo(f"appended {done.accepted} messages")
+    if done.repeated:
+        click.echo(f"{done.repeated} were in the feed already")
+    if done.refused:
+        click.echo(f"refused {done.refused}, which are gone")
+    if done.damaged:
+        click.echo(f"{done.damaged} submissions were none, and are in quarantine")
+    for writer, count in list(done.waiting.items())[:_MOST_TOLD]:
+        click.echo(
+            f"{count} submissions of {writer} wait: --from {writer}, or --refuse; or trust that key"
+        )
+    if len(done.waiting) > _MOST_TOLD:
+        click.echo(f"and those of {len(done.waiting) - _MOST_TOLD} other keys")
+    if done.odd:
+        click.echo(f"{done.odd} files in the inbox have names that no submission has")
+    if not done.is_all:
+        click.echo("there is more in the inbox: do it again")
+
+
 @feed_commands.command("verify", context_settings=SETTINGS)
 @click.argument("feed")
 @_zone_option
@@ -103,25 +188,27 @@ def verify_command(feed: str, zone: str | None) -> None:
 @feed_commands.command("publish", context_settings=SETTINGS)
 @click.argument("feed")
 @click.option("--zone", required=True, help="The zone that gets the copy.")
-def publish_command(feed: str, zone: str) -> None:
+@_again_option
+def publish_command(feed: str, zone: str, again: bool) -> None:
     """Copy a feed, or one subfeed, to a zone, or bring the copy there up to date.
 
     Example: kachery feed publish lab-notes --zone lab
     """
-    _tell(feeds.publish_feed(_feed_uri(feed), zone))
+    _tell(feeds.publish_feed(_feed_uri(feed), zone, again=again))
 
 
 @feed_commands.command("subscribe", context_settings=SETTINGS)
 @click.argument("feed")
 @click.option("--zone", help="The zone that has it; without, the one in force.")
 @click.option("--name", help="A local name for it.")
-def subscribe_command(feed: str, zone: str | None, name: str | None) -> None:
+@_again_option
+def subscribe_command(feed: str, zone: str | None, name: str | None, again: bool) -> None:
     """Copy a feed, or one subfeed, from a zone to this machine, verified; or bring it up to date.
 
     Example: kachery feed subscribe feed://3b6a27... --zone lab --name their-notes
     """
     uri = _feed_uri(feed)
-    _tell(feeds.subscribe_feed(uri, zone))
+    _tell(feeds.subscribe_feed(uri, zone, again=again))
     if name:
         feeds.set_feed_name(name, uri)
 
@@ -144,6 +231,12 @@ def _subfeed(text: str, zone: str | None = None) -> Subfeed:
     if uri.count("/") < 3:
         raise BadFeed(f"{text} is a feed: add /SUBFEED")
     return feeds.load_subfeed(uri, zone=zone)
+
+
+def _keys(given: tuple[str, ...]) -> tuple[str, ...] | None:
+    for key in given:
+        check_key(key)
+    return given or None
 
 
 def _in_batches(lines: Iterable[str]) -> Iterable[list[str]]:

@@ -238,7 +238,7 @@ def task(
     function may ask though they are not pure; the record tells them.
 
     These say how it runs, and are no part of its identity. retries: how often a run that raised is
-    tried again. timeout: seconds, or text as "10m", that a run may take before it counts as failed,
+    tried again. timeout: seconds, or text as "10min", that a run may take before it counts as failed,
     with TimeoutError. priority: of those that could run, the highest run first. resources: what a
     Dask worker must offer, as {"GPU": 1}. cache_errors: exceptions that are kept like results, and
     raised again without a run.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -23,12 +24,14 @@ from kachery_store.feeds.log import Log
 from kachery_store.feeds.memory import Memory
 from kachery_store.feeds.names import FOLDER
 from kachery_store.feeds.snapshot import snapshot_of
+from kachery_store.identity import identity
 from kachery_store.zone import Zone
 from kachery_store.zone_settings import zone_named
 
 from .files import load_json, local_store, root_in_force, store_in_force, store_json
 from .job_feed import JOBS, integrate_runs
 from .settings import store_at
+from .trusted_keys import trusted_keys
 
 _URI = "feed://"
 _SNAPSHOT_LABEL = "feed.json"
@@ -54,7 +57,9 @@ def load_feed(name_or_uri: str, create: bool = False, *, zone: str | None = None
     if name_or_uri.startswith(_URI):
         feed, subfeed = parse_feed_uri(name_or_uri)
         if subfeed is not None:
-            raise BadFeed(f"{name_or_uri} is a subfeed: use load_subfeed")
+            raise BadFeed(
+                f"{name_or_uri} is a subfeed: leave out /{subfeed} for its feed, or use load_subfeed"
+            )
         return _loaded(feed, zone)
     if "://" in name_or_uri:
         return _snapshot(name_or_uri)
@@ -66,7 +71,7 @@ def load_feed(name_or_uri: str, create: bool = False, *, zone: str | None = None
     if known is None:
         raise NotFound(
             f"you have no feed named {name_or_uri!r}: `kachery feed list` shows those you have, and"
-            " create=True makes one"
+            " `kachery feed create`, or create=True, makes one"
         )
     return _loaded(known, zone, updated=name_or_uri == JOBS)
 
@@ -129,16 +134,20 @@ def watch_for_new_messages(
     return wait_for_messages(opened, wait_msec)
 
 
-def publish_feed(name_or_uri: str, zone: str) -> dict[str, int]:
-    """Copy a feed, or one subfeed, to a zone; returns how many entries each subfeed gained there."""
+def publish_feed(name_or_uri: str, zone: str, *, again: bool = False) -> dict[str, int]:
+    """Copy a feed, or one subfeed, to a zone; returns how many entries each subfeed gained there.
+
+    With `again` also what should be there already, which repairs a damaged copy.
+    """
     feed, names = _subfeeds(name_or_uri, None)
-    return _mirrored(feed, names, _zone_backend(zone, writing=True))
+    return _mirrored(feed, names, _zone_backend(zone, writing=True), again)
 
 
-def subscribe_feed(uri: str, zone: str | None = None) -> dict[str, int]:
+def subscribe_feed(uri: str, zone: str | None = None, *, again: bool = False) -> dict[str, int]:
     """Copy a feed, or one subfeed, from a zone to this machine, verified; or bring the copy up to date.
 
-    Without `zone` from the one in force. Returns how many entries each subfeed gained.
+    Without `zone` from the one in force. Returns how many entries each subfeed gained. With `again`
+    also what should be here already is copied, which repairs a damaged copy.
     """
     if zone is None:
         in_force = store_in_force().zone
@@ -146,7 +155,7 @@ def subscribe_feed(uri: str, zone: str | None = None) -> dict[str, int]:
             raise NotFound(f"no zone is in force: say from which zone {uri} is to be copied")
         zone = in_force.name
     feed, names = _subfeeds(uri, zone)
-    return _mirrored(feed, names, local_store().backend)
+    return _mirrored(feed, names, local_store().backend, again)
 
 
 def verify_feed(name_or_uri: str, *, zone: str | None = None) -> dict[str, int]:
@@ -174,17 +183,17 @@ def _subfeeds(name_or_uri: str, zone: str | None) -> tuple[Feed, Sequence[str]]:
     return feed, feed.subfeed_names()
 
 
-def _mirrored(feed: Feed, names: Sequence[str], backend: Backend) -> dict[str, int]:
+def _mirrored(feed: Feed, names: Sequence[str], backend: Backend, again: bool) -> dict[str, int]:
     if not names:
         raise NotFound(f"{feed.uri} has no subfeeds there: nothing to copy")
-    return {name: mirror(feed.load_subfeed(name).log, backend) for name in names}
+    return {name: mirror(feed.load_subfeed(name).log, backend, again=again) for name in names}
 
 
 def _loaded(feed: str, zone: str | None = None, *, updated: bool = False) -> Feed:
     own = Keyring().owned(feed)
     if zone is not None:
         signer = own.signer if own is not None and own.zone == zone else None
-        return _made(feed, [_zone_backend(zone, writing=False)], signer)
+        return _made(feed, [_zone_backend(zone, writing=False)], signer, zone)
     if own is None:
         return _made(feed, _places_to_read(), None)
     if not updated and feed == Keyring().named(JOBS):
@@ -194,11 +203,23 @@ def _loaded(feed: str, zone: str | None = None, *, updated: bool = False) -> Fee
 
 def _feed(own: Owned) -> Feed:
     backend = local_store().backend if own.zone is None else _zone_backend(own.zone, writing=True)
-    return _made(own.feed, [backend], own.signer)
+    return _made(own.feed, [backend], own.signer, own.zone)
 
 
-def _made(feed: str, backends: Sequence[Backend], signer: Any) -> Feed:
-    return Feed(feed, backends, signer, Memory(), partial(_store_snapshot, feed))
+def _made(feed: str, backends: Sequence[Backend], signer: Any, zone: str | None = None) -> Feed:
+    snapshot, trusted = partial(_store_snapshot, feed), partial(_trusted_writers, zone)
+    return Feed(feed, backends, signer, Memory(), snapshot, trusted=trusted)
+
+
+def _trusted_writers(zone: str | None) -> Collection[str]:
+    """Whose submissions are accepted: the keys trusted for all that comes from there, and one's own."""
+    now, own = time.time(), identity()
+    found = {
+        one.key
+        for one in trusted_keys()
+        if one.task is None and one.zone in (None, zone) and (one.until is None or now < one.until)
+    }
+    return found if own is None else found | {own.public.hex()}
 
 
 def _places_to_read() -> Sequence[Backend]:

@@ -33,6 +33,47 @@ def test_import_is_light():
     assert not heavy & set(loaded)
 
 
+# Of Python itself, and of kachery what only some calls need: together they take as long as all the rest.
+LATER = {
+    *(
+        "_hashlib",
+        "concurrent.futures.thread",
+        "difflib",
+        "hashlib",
+        "pickle",
+        "platform",
+        "shutil",
+    ),
+    *("socket", "tempfile", "tomllib", "zlib"),
+    *(
+        "kachery_store.files",
+        "kachery_store.pins",
+        "kachery_store.transfer",
+        "kachery_store.uplink",
+    ),
+    *("kachery_store.zarr.arrays", "kachery_store.zoned", "kachery_tasks.attempt"),
+    *("kachery_tasks.chunk_values", "kachery_tasks.foreign", "kachery_tasks.lease"),
+    *("kachery_tasks.repository", "kachery_tasks.runs", "kachery_tasks.session"),
+}
+
+
+def test_a_process_that_finds_its_results_imports_little():
+    code = """
+    import sys, kachery
+    @kachery.task(version="1")
+    def f(x):
+        return {"a": [x, (1, 2)]}
+    f(int(sys.argv[1]))
+    print(*sys.modules)
+    """
+    run_python(code, 1)
+    assert not LATER & set(run_python(code, 1).stdout.split())
+    of_runs = {"kachery_tasks.attempt", "kachery_tasks.lease", "kachery_tasks.repository"}
+    of_runs |= {"kachery_tasks.runs", "platform", "zlib"}
+    loaded = LATER & set(run_python(code, 2).stdout.split())
+    assert loaded <= of_runs and "kachery_tasks.runs" in loaded
+
+
 def test_a_hit_of_plain_values_is_light():
     code = """
     import sys, kachery

@@ -28,5 +28,6 @@ def get_blob(backend: Backend, place: Place, digest: Digest) -> bytes:
     except NotFound:
         raise FeedDamaged(
             f"{digest}, a message of {place.uri}, is missing at {backend.url}: fetch the feed again"
-            " (kachery feed subscribe), or have its owner publish it again"
+            " (kachery feed subscribe --again), or have its owner publish it again (kachery feed publish"
+            " --again)"
         ) from None

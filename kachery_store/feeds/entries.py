@@ -4,6 +4,8 @@
 {"message": ..., "time": ...}
 {"blob": <blake3 hex>, "size": ..., "time": ...}    a message too large for an entry
 {"final": true, "time": ...}                        nothing comes after this one
+
+What came through an inbox ends with `"from": {...}` (source.py).
 """
 
 from __future__ import annotations
@@ -22,16 +24,18 @@ MOST_MESSAGE = 20_000_000  # bytes; what is larger is a file, whose URI a messag
 
 _BLOB = b'{"blob":'
 _FINAL = b'{"final":true,'
+_FROM = b',"from":{"writer":'
 _encode = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 _PLAIN = (str, int, float, bool, type(None))
 
 
 class Entry(NamedTuple):
-    """A message, its time (seconds since 1970), and where it is when it is a blob."""
+    """A message, its time (seconds since 1970), where it is when it is a blob, and its source."""
 
     message: dict[str, Any] | None
     time: float
     blob: Digest | None = None
+    source: Any = None
 
 
 def first_entry(place: Place, created: float) -> bytes:
@@ -64,22 +68,26 @@ def message_text(message: Any) -> bytes:
         raise BadMessage(f"that message is no JSON: {error}") from None
     if len(text) > MOST_MESSAGE:
         raise BadMessage(
-            f"a message of {len(text)} bytes is too large: store it as a file (store_json), and put its"
-            " URI into the message"
+            f"a message of {len(text)} bytes is too large: store it as a file (store_json, or"
+            " kachery-store), and put its URI into the message"
         )
     return text
 
 
-def message_entry(text: bytes, time: float) -> bytes:
-    """The entry of a message that is small."""
-    return b'{"message":%b,"time":%b}' % (text, repr(time).encode())
+def message_entry(text: bytes, time: float, source: bytes = b"") -> bytes:
+    """The entry of a message that is small. `source`: JSON that says who submitted it."""
+    return b'{"message":%b,"time":%b%b}' % (text, repr(time).encode(), _from(source))
 
 
-def blob_entry(text: bytes, time: float) -> tuple[bytes, Digest]:
+def blob_entry(text: bytes, time: float, source: bytes = b"") -> tuple[bytes, Digest]:
     """The entry of a message that is a blob, and the blob's digest."""
     digest = Digest("blake3", hash_buffer("blake3", text))
     entry = {"blob": digest.hex, "size": len(text), "time": time}
-    return _encode(entry).encode(), digest
+    return _encode(entry).encode()[:-1] + _from(source) + b"}", digest
+
+
+def _from(source: bytes) -> bytes:
+    return b',"from":' + source if source else b""
 
 
 def final_entry(time: float) -> bytes:
@@ -90,6 +98,17 @@ def final_entry(time: float) -> bytes:
 def is_final(data: bytes) -> bool:
     """Whether an entry ends its subfeed."""
     return data.startswith(_FINAL)
+
+
+def may_have_source(data: bytes) -> bool:
+    """Whether an entry may say who submitted it; False is certain."""
+    return _FROM in data
+
+
+def message_in(data: bytes) -> bytes:
+    """The JSON of the message in the entry of a small one that has a source, byte for byte."""
+    start, end = len(b'{"message":'), data.rindex(b',"time":')
+    return data[start:end]
 
 
 def blob_of(data: bytes, place: Place, index: int) -> Digest | None:
@@ -103,7 +122,7 @@ def parse_entry(data: bytes, place: Place, index: int) -> Entry:
     try:
         time = float(found["time"])
         if "blob" in found:
-            return Entry(None, time, make_digest("blake3", found["blob"]))
+            return Entry(None, time, make_digest("blake3", found["blob"]), found.get("from"))
         message = found.get("message")
     except (KeyError, TypeError, ValueError, BadURI):
         message = None
@@ -112,7 +131,7 @@ def parse_entry(data: bytes, place: Place, index: int) -> Entry:
             f"entry {index} of {place.uri} is signed, but is no message that this kachery knows:"
             " upgrade kachery, or ask its owner"
         )
-    return Entry(message, time)
+    return Entry(message, time, None, found.get("from"))
 
 
 def parse_message(text: bytes, place: Place, index: int) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from ..backend import Backend
@@ -10,7 +10,7 @@ from ..errors import NotFound, NotWriteable
 from ..signing import Signer
 from .log import Log
 from .memory import Memory
-from .names import FOLDER, Place, is_subfeed, place_of
+from .names import FOLDER, INBOX, Place, is_subfeed, place_of
 from .subfeed import Subfeed
 
 
@@ -25,6 +25,7 @@ class Feed:
         memory: Memory | None = None,
         snapshot: Callable[[Sequence[Log]], Feed] | None = None,
         uri: str | None = None,
+        trusted: Callable[[], Collection[str]] = frozenset,
     ) -> None:
         self._feed_id = place_of(feed_id, "x").feed
         self._backends = backends
@@ -32,6 +33,7 @@ class Feed:
         self._memory = memory
         self._snapshot = snapshot
         self._uri = uri
+        self._trusted = trusted
 
     @property
     def feed_id(self) -> str:
@@ -51,16 +53,16 @@ class Feed:
     def load_subfeed(self, name: Any) -> Subfeed:
         """A subfeed, named by text or by a JSON object; it may be one that has no messages yet."""
         place = place_of(self._feed_id, name)
-        return Subfeed(Log(self._backend(place), place, self._memory), self._signer)
+        return Subfeed(Log(self._backend(place), place, self._memory), self._signer, self._trusted)
 
     def subfeed_names(self) -> list[str]:
         """The subfeeds that have messages, where this feed is looked for."""
         found = {
-            name.split("/")[2]
+            tuple(name.split("/")[2:4])
             for backend in self._backends
             for name in backend.names(f"{FOLDER}/{self._feed_id}")
         }
-        return sorted(name for name in found if is_subfeed(name))
+        return sorted({one[0] for one in found if is_subfeed(one[0]) and one[1:] != (INBOX,)})
 
     def create_snapshot(self, subfeed_names: Sequence[Any]) -> Feed:
         """Store what these subfeeds have now as a file, and return it as a feed that does not change."""

@@ -31,7 +31,7 @@ class Keyring:
     def create(self, name: str | None, zone: str | None) -> Owned:
         """Make the key of a new feed; durably. BadFeed when you have a feed of that name."""
         if name is not None and self.named(name) is not None:
-            raise BadFeed(f"there is a feed named {name!r} already: load_feed({name!r})")
+            raise _taken(name)
         seed = os.urandom(32)
         signer = Signer(seed)
         feed = signer.public.hex()
@@ -45,7 +45,7 @@ class Keyring:
         write_private(self._key(feed), content)
         if name is not None and not self.set_name(name, feed):
             os.unlink(self._key(feed))
-            raise BadFeed(f"there is a feed named {name!r} already: load_feed({name!r})")
+            raise _taken(name)
         return Owned(feed, signer, zone)
 
     def owned(self, feed: str) -> Owned | None:
@@ -116,3 +116,10 @@ class Keyring:
         except UnicodeEncodeError:
             raise BadFeed(f"{name[:80]!r} cannot name a feed: it is no UTF-8") from None
         return os.path.join(self.folder, "names", f"{digest}.json")
+
+
+def _taken(name: str) -> BadFeed:
+    return BadFeed(
+        f"you have a feed named {name!r} already: go on with it, or choose another name (`kachery feed"
+        " list` shows those you have)"
+    )

@@ -10,6 +10,7 @@ from ..note import Checkpoint
 from ..published_json import sha1_of_dict
 
 FOLDER = "feeds"
+INBOX = "inbox"  # in the folder of a subfeed: what others submit to it
 
 _ID = re.compile("[0-9a-f]{64}")
 _SUBFEED = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}|~[0-9a-f]{40}")

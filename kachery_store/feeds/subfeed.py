@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from ..backend import Backend
-from ..errors import NotWriteable
+from ..errors import BadFeed, FeedFinalized, NotWriteable
+from ..identity import own_identity
 from ..local_backend import LocalBackend
 from ..merkle import inclusion_proof
 from ..signing import Signer
-from . import writing
+from . import looking, writing
 from .blobs import get_blob, put_blob
 from .entries import (
     MOST_INLINE,
+    Entry,
     blob_entry,
     final_entry,
     message_entry,
@@ -23,7 +25,9 @@ from .entries import (
     parse_entry,
     parse_message,
 )
+from .integrating import Integrated, Integration, Policy
 from .log import Log
+from .submission import Submission
 from .waiting import Pauses
 
 T = TypeVar("T")
@@ -35,12 +39,19 @@ _PIECE = 256  # messages of a stream that are read at once
 class Subfeed:
     """One append-only sequence of messages. Not for several threads at the same time.
 
-    `position`: the number of the message that is read next; the first one is 0.
+    `position`: the number of the message that is read next; the first one is 0. `trusted` tells the
+    keys whose submissions are accepted when nothing else is said.
     """
 
-    def __init__(self, log: Log, signer: Signer | None = None) -> None:
+    def __init__(
+        self,
+        log: Log,
+        signer: Signer | None = None,
+        trusted: Callable[[], Collection[str]] = frozenset,
+    ) -> None:
         self._log = log
         self._signer = signer
+        self._trusted = trusted
         self._position = 0
 
     @property
@@ -107,7 +118,8 @@ class Subfeed:
 
         With `max_num_messages` not more than so many. With `signed` each is {"body": {"message",
         "messageNumber", "timestamp"}, "entry", "proof", "checkpoint"}: the proof shows that the entry
-        is in the tree whose head the checkpoint signs (docs/formats/feed.md).
+        is in the tree whose head the checkpoint signs (docs/formats/feed.md). If it came through the
+        inbox, the body has "writer" too, the key that signed it.
         """
         found = wait_for(self._backends(), lambda: self._next(max_num_messages, signed), wait_msec)
         if advance_position:
@@ -160,6 +172,58 @@ class Subfeed:
         """
         return writing.integrate(self._log)
 
+    def submit_message(self, message: dict[str, Any]) -> None:
+        """Put a JSON object into the inbox, for the owner to integrate; it takes no key of the feed.
+
+        When this returns it is durable there. It is signed with your own key. Raises as
+        `append_message`; NotWriteable where no owner looks, in a copy on this machine.
+        """
+        self.submit_messages([message])
+
+    def submit_messages(self, messages: Sequence[dict[str, Any]]) -> None:
+        """Put JSON objects into the inbox, in this order; up to 4,096 come in one file."""
+        texts = [message_text(message) for message in messages]
+        self._opened()
+        if self._log.is_final():
+            raise FeedFinalized(f"{self.uri} has ended: nothing can be submitted to it")
+        writing.check_capabilities(self._log.backend)
+        looking.submit(self._log, own_identity(), texts)
+
+    def inbox(self, writers: Iterable[str] | None = None) -> Iterator[Submission]:
+        """What waits in the inbox, the oldest first, whoever signed it; or of these keys only.
+
+        Nothing is changed. Of more than 10,000 submissions the oldest are told; what is damaged is left
+        out, with a warning.
+        """
+        return looking.submissions(self._log, None if writers is None else frozenset(writers))
+
+    def integrate_inbox(
+        self,
+        policy: Policy | None = None,
+        *,
+        writers: Iterable[str] | None = None,
+        source: Subfeed | None = None,
+    ) -> Integrated:
+        """Append what others submitted, each message once, and remove it from the inbox.
+
+        Without anything else from the keys that you trust, and your own; with `writers` from those keys
+        only; with `policy` from everybody, or `writers`: it gets (message, writer's key) and returns
+        True, False, or another message. `source`: the same subfeed where it is read from elsewhere, with
+        another inbox. NotWriteable, FeedFinalized, Busy, StoreUnavailable.
+        """
+        signer = self._writer()
+        if source is not None and source.uri != self.uri:
+            raise BadFeed(f"{source.uri} has no inbox for {self.uri}")
+        other = source or self
+        accepted = None if writers is None else frozenset(writers)
+        if accepted is None and policy is None:
+            accepted = other.trusted_writers()
+        return Integration(self._log, signer, other.log.backend, policy).run(accepted)
+
+    def trusted_writers(self) -> frozenset[str]:
+        """The keys whose submissions are accepted when nothing else is said."""
+        return frozenset(self._trusted())
+
     def print_messages(self) -> None:
         """Print all messages, one JSON object on each line."""
         self._log.refresh()
@@ -176,7 +240,8 @@ class Subfeed:
     def _writer(self) -> Signer:
         if self._signer is None:
             raise NotWriteable(
-                f"{self.uri} cannot be written here: the private key of its feed is elsewhere"
+                f"{self.uri} cannot be written here: the private key of its feed is elsewhere. Submit it"
+                " to the inbox, which the owner integrates: submit_messages, or kachery feed submit"
             )
         return self._signer
 
@@ -210,13 +275,17 @@ class Subfeed:
                 text = get_blob(self._log.backend, place, entry.blob)
                 message = parse_message(text, place, index)
             if message is not None:
-                yield self._signed(message, entry.time, index) if signed else message
+                yield self._signed(message, entry, index) if signed else message
 
-    def _signed(self, message: dict[str, Any], time: float, index: int) -> dict[str, Any]:
+    def _signed(self, message: dict[str, Any], entry: Entry, index: int) -> dict[str, Any]:
         log = self._log
+        data = next(log.entries(index, index + 1))
+        body = {"message": message, "messageNumber": index - _BEFORE, "timestamp": entry.time}
+        if entry.source is not None:
+            body["writer"] = looking.writer_of(entry, data, log.place, index)
         return {
-            "body": {"message": message, "messageNumber": index - _BEFORE, "timestamp": time},
-            "entry": next(log.entries(index, index + 1)).decode(),
+            "body": body,
+            "entry": data.decode(),
             "proof": [one.hex() for one in inclusion_proof(index, log.size, log.hash_of)],
             "checkpoint": log.note.decode(),
         }

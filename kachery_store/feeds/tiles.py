@@ -16,6 +16,11 @@ WIDTH = 256
 LEVELS = 8  # of a tree, in one tile
 MOST_ENTRY = 65_535  # bytes; a bundle tells the length of an entry in two
 
+COPY_AGAIN = (
+    "Fetch it again (kachery feed subscribe --again), or have its owner publish it again (kachery feed"
+    " publish --again)"
+)
+
 _ENTRIES = "entries"
 
 
@@ -52,7 +57,8 @@ def grow(
 ) -> tuple[list[tuple[str, bytes]], Edge]:
     """The files to write when entries, with these leaf hashes, are appended; and the new edge.
 
-    Without `partial` only those that will never change.
+    Without `partial` only those that will never change: `edge_files` gives the others in the end, also
+    those that this last piece does not touch.
     """
     files, rest = _bundles(edge, entries, partial)
     rows = list(edge.rows)
@@ -87,6 +93,17 @@ def _bundles(
     if rest and partial and entries:
         files.append((tile_path(_ENTRIES, index, len(rest)), bundle(rest)))
     return files, rest
+
+
+def edge_files(edge: Edge) -> list[tuple[str, bytes]]:
+    """The files that have the edge: all partial tiles, and the partial bundle."""
+    files = []
+    for level, name, width in partial_files(edge.size):
+        files.append((name, b"".join(edge.rows[level])))
+        if level == 0:
+            last = tile_path(_ENTRIES, edge.size // WIDTH, width)
+            files.append((last, bundle(edge.entries)))
+    return files
 
 
 def partial_files(size: int) -> Iterator[tuple[int, str, int]]:
@@ -127,14 +144,14 @@ def parse_bundle(data: bytes, name: str) -> list[bytes]:
         found.append(data[at + 2 : end])
         at = end
     if at != size:
-        raise FeedDamaged(f"{name} is cut short")
+        raise FeedDamaged(f"{name} is cut short. {COPY_AGAIN}")
     return found
 
 
 def parse_tile(data: bytes, width: int, name: str) -> tuple[bytes, ...]:
     """The hashes of a tile. FeedDamaged, by `name`, when it has another length."""
     if len(data) != width * HASH_SIZE:
-        raise FeedDamaged(f"{name} does not have {width} hashes")
+        raise FeedDamaged(f"{name} does not have {width} hashes. {COPY_AGAIN}")
     return tuple(data[at : at + HASH_SIZE] for at in range(0, len(data), HASH_SIZE))
 
 

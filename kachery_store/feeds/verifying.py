@@ -19,10 +19,11 @@ def verify_files(log: Log) -> None:
     entries = log.entries(0, end)
     while edge.size < end:
         some = list(islice(entries, _AT_ONCE))
-        last = edge.size + len(some) == end
-        files, edge = tiles.grow(edge, some, tiles.leaf_hashes(some), partial=last)
+        files, edge = tiles.grow(edge, some, tiles.leaf_hashes(some), partial=False)
         for name, data in files:
             _compare(log, name, data)
+    for name, data in tiles.edge_files(edge):
+        _compare(log, name, data)
 
 
 def _compare(log: Log, name: str, data: bytes) -> None:
@@ -35,5 +36,5 @@ def _compare(log: Log, name: str, data: bytes) -> None:
         wrong = "is missing"
     raise FeedDamaged(
         f"{where} at {log.backend.url} {wrong}, though the entries of {log.place.uri} are intact: have"
-        " its owner publish it again"
+        " its owner publish it again (kachery feed publish --again)"
     )

@@ -5,8 +5,7 @@ from __future__ import annotations
 from ..backend import Backend
 from ..errors import FeedDamaged, FeedForked, FeedRolledBack
 from .names import Place
-
-_NEXT = "Fetch it again (kachery feed subscribe), or have its owner publish it again"
+from .tiles import COPY_AGAIN
 
 
 def shorter(place: Place, backend: Backend, now: int, before: int) -> FeedRolledBack:
@@ -31,7 +30,7 @@ def does_not_fit(place: Place, backend: Backend, name: str) -> FeedDamaged:
     """A tile or bundle is not what its checkpoint covers."""
     return FeedDamaged(
         f"{place.file(name)} at {backend.url} is damaged: it does not fit the checkpoint of"
-        f" {place.uri}. {_NEXT}"
+        f" {place.uri}. {COPY_AGAIN}"
     )
 
 
@@ -39,7 +38,7 @@ def wrong_edge(place: Place, backend: Backend, size: int) -> FeedDamaged:
     """The partial tiles do not give the root."""
     return FeedDamaged(
         f"the files at the end of {place.uri} at {backend.url} are not those of its checkpoint, with"
-        f" {size} entries. {_NEXT}"
+        f" {size} entries. {COPY_AGAIN}"
     )
 
 
@@ -47,5 +46,5 @@ def missing(place: Place, backend: Backend, name: str) -> FeedDamaged:
     """A tile or bundle is not there."""
     return FeedDamaged(
         f"{place.file(name)} is missing at {backend.url}, though the checkpoint of {place.uri} covers"
-        f" it. {_NEXT}"
+        f" it. {COPY_AGAIN}"
     )

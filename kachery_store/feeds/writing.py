@@ -11,8 +11,9 @@ import fcntl
 import os
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 
 from ..backend import Backend
 from ..errors import Busy, DamagedWarning, FeedFinalized, NotFound, Unsupported, unavailable
@@ -44,14 +45,37 @@ def append(log: Log, signer: Signer, entries: Sequence[bytes], *, final: bool = 
     first = None
     for batch in _batches(entries):
         with writers_lock(log.backend, log.place):
-            at = _append(log, signer, batch, final)
-            if log.batches >= INTEGRATE_BATCHES or len(log.tail) >= INTEGRATE_ENTRIES:
-                _integrate(log)
+            count = _append(log, signer, partial(list, batch), final)
+            at = log.size - count
+            _integrate_much(log)
         first = at if first is None else first
     return log.size if first is None else first
 
 
-def _append(log: Log, signer: Signer, entries: Sequence[bytes], final: bool) -> int:
+def append_remaining(log: Log, signer: Signer, remaining: Callable[[], Sequence[bytes]]) -> int:
+    """Append what `remaining` gives for the log as it is then, until that is nothing.
+
+    Returns how many entries. What is staged follows exactly the log that `remaining` has seen, so of
+    two who append the same each sees what the other has done. Raises as `append`.
+    """
+    check_capabilities(log.backend)
+    total = 0
+    while True:
+        with writers_lock(log.backend, log.place):
+            added = _append(log, signer, lambda: next(_batches(remaining()), ()), final=False)
+            _integrate_much(log)
+        if not added:
+            return total
+        total += added
+
+
+def _integrate_much(log: Log) -> None:
+    if log.batches >= INTEGRATE_BATCHES or len(log.tail) >= INTEGRATE_ENTRIES:
+        _integrate(log)
+
+
+def _append(log: Log, signer: Signer, made: Callable[[], Sequence[bytes]], final: bool) -> int:
+    """Append one batch; returns the number of its entries."""
     give_up, tried = time.monotonic() + _WAIT_SECONDS, 0
     while time.monotonic() < give_up:
         if tried or not log.is_opened:  # else whether the head is the last is told by staging
@@ -60,11 +84,14 @@ def _append(log: Log, signer: Signer, entries: Sequence[bytes], final: bool) -> 
         tried += 1
         if log.is_final():
             if final:
-                return log.size
+                return 0
             raise FeedFinalized(f"{log.place.uri} has ended: nothing can be appended to it")
+        entries = made()
+        if not entries:
+            return 0
         opening = [] if log.size else [first_entry(log.place, time.time())]
         if _stage(log, signer, [*opening, *entries]):
-            return log.size - len(entries)
+            return len(entries)
     raise Busy(
         f"others append to {log.place.uri} all the time, and in {_WAIT_SECONDS:.0f} s this was never"
         " first: try again, or give each writer a subfeed of its own"

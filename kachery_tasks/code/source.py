@@ -34,6 +34,7 @@ class _File:
         self._text = text
         self._filename = filename
         tree = parsed(text, filename)
+        self._tree = tree
         self._nodes = _by_line(tree)
         self._codes = _compiled(tree, filename)
         self._apart: dict[str, list[CodeType]] = {}
@@ -41,11 +42,21 @@ class _File:
     def find(self, live: CodeType) -> Function | None:
         """The syntax tree of the code that runs, if this text has it."""
         same = [c for c in self._codes.get(live.co_qualname, ()) if same_code(c, live)]
+        same = same or [c for c in self._statement_by_statement(live) if same_code(c, live)]
         here = [c for c in same if c.co_firstlineno == live.co_firstlineno]
         for code in here or same:
             nodes = self._nodes.get((code.co_name, code.co_firstlineno), [])
             return nodes[0] if len(nodes) == 1 else self._among(nodes, code)
         return None
+
+    def _statement_by_statement(self, live: CodeType) -> Iterator[CodeType]:
+        """Code of that name as IPython compiles a cell: each statement without the others.
+
+        It may be other code, because Python calls `np.abs` otherwise where it sees it imported.
+        """
+        for statement in self._tree.body:
+            alone = ast.Module([statement], [])
+            yield from _compiled(alone, self._filename).get(live.co_qualname, ())
 
     def _among(self, nodes: list[Function], code: CodeType) -> Function | None:
         """Which of the lambdas on one line the code is; the first of those that do the same.
