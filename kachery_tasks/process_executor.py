@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import os
 import pickle
+import signal
 import socket
 import subprocess
 import sys
@@ -33,7 +34,9 @@ from .settings import Settings
 from .worker import carry_out
 
 _PROGRAM = """\
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for those who wait
+signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
 sys.path[:] = {path!r}
 from kachery_tasks.process_executor import serve
 serve({orders}, {life})
@@ -91,6 +94,8 @@ class _Process:
         self._orders = Connection(ours.detach())
         program = _PROGRAM.format(path=sys.path, orders=theirs.fileno(), life=life)
         flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # noqa: SLF001 - as multiprocessing does
+        # Inherited: a Ctrl-C while the process begins is kept back until it can ignore it.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         try:
             self._process = subprocess.Popen(  # noqa: S603 - this very interpreter
                 [sys.executable, *flags, "-c", program],
@@ -99,6 +104,7 @@ class _Process:
                 env=environment_without_key(),  # a key of their own comes with their orders
             )
         finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
             theirs.close()
             os.close(life)
         self.pid = self._process.pid
@@ -181,9 +187,6 @@ os.register_at_fork(after_in_child=_forget_after_fork)
 
 def serve(orders: int, life: int) -> None:
     """Carry out orders until nobody gives any."""
-    import signal
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for those who wait
     connection = Connection(orders)
     os.register_at_fork(after_in_child=lambda: _let_go(connection, life))
     threading.Thread(target=_end_with, args=(life,), daemon=True).start()

@@ -14,7 +14,7 @@ from contextlib import suppress
 from functools import lru_cache
 from types import FunctionType
 from typing import TYPE_CHECKING, NamedTuple
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakKeyDictionary
 
 from .names import MAIN_NAMES
 from .project import is_installed_file
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _PATIENCE = 2.0  # seconds that git may take when its answer is needed
 _FRESH = 5.0  # seconds for which an answer holds for other tasks, if no file is newer
+_FORGOTTEN = 600.0  # seconds after which no run waits for an answer
 _LAST_WAIT = 0.5  # seconds for what has been killed
 _CLOCK = 0.05  # seconds by which the clock of a file system may be behind
 _MOST_CHANGED, _LARGEST = 100, 16 << 20  # files that are looked at, and bytes of one
@@ -74,7 +75,8 @@ class Repository:
         self._state: State | None = None
         self._asked_at = time.time()
         self._asked = _started(root)
-        _all.add(self)
+        _end_old()
+        _unanswered.add(self)
 
     def state(self) -> State | None:
         """What git says; None when it does not, or not in time."""
@@ -82,6 +84,7 @@ class Repository:
             if self._asked is not None:
                 self._state = _answer(self._asked, self.root)
                 self._asked = None
+                _unanswered.discard(self)
             return self._state
 
     def has(self, files: Iterable[str]) -> bool:
@@ -107,11 +110,25 @@ class Repository:
         paths = (*logs, file) if file is not None else logs
         return not any(_changed_at(path) > self._asked_at - _CLOCK for path in paths)
 
+    def leave_to_parent(self) -> None:
+        """In a forked child: git is the parent's."""
+        if self._asked is not None:
+            self._asked.returncode = 0
+            if self._asked.stdout is not None:
+                self._asked.stdout.close()
+            self._asked = None
+
+    def is_old(self) -> bool:
+        """Whether nobody has needed the answer for so long that nobody will."""
+        return time.time() - self._asked_at > _FORGOTTEN
+
     def end(self) -> None:
         """Let git go, whose answer nobody needs any more."""
-        if self._asked is not None:
-            _stop(self._asked)
-            self._asked = None
+        with self._lock:
+            if self._asked is not None:
+                _stop(self._asked)
+                self._asked = None
+        _unanswered.discard(self)
 
 
 def _changed_at(path: str) -> float:
@@ -121,7 +138,7 @@ def _changed_at(path: str) -> float:
         return 0.0
 
 
-_all: WeakSet[Repository] = WeakSet()
+_unanswered: set[Repository] = set()  # whose git may run, whether or not a function still needs it
 _newest: dict[str, Repository] = {}
 _of: WeakKeyDictionary[FunctionType, Repository] = WeakKeyDictionary()
 _lock = threading.Lock()
@@ -252,9 +269,16 @@ def _differs(path: bytes, told: bytes) -> bool:
     return digest.hexdigest().encode() != change[3]
 
 
+def _end_old() -> None:
+    """End those that were asked for runs that came to nothing."""
+    for repository in list(_unanswered):
+        if repository.is_old():
+            repository.end()
+
+
 @atexit.register
 def _end() -> None:
-    for repository in list(_all):
+    for repository in list(_unanswered):
         repository.end()
 
 
@@ -262,7 +286,9 @@ def _forget() -> None:
     """In a forked child: the answers come to its parent."""
     global _lock
     _lock = threading.Lock()
-    _all.clear()
+    for repository in _unanswered:
+        repository.leave_to_parent()
+    _unanswered.clear()
     _newest.clear()
     _of.clear()
 

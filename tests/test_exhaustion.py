@@ -208,6 +208,7 @@ def test_a_task_whose_result_the_zone_has(zone, tmp_path, disk, calls):
 HANDLES = """
 import gc, os, resource, sys, warnings
 warnings.simplefilter("ignore")
+import hashlib, kachery_store.files, kachery_store.pins  # importing takes handles, too
 from kachery_store import Store
 from kachery_store.errors import KacheryError
 from kachery_store.remote import answers
@@ -216,7 +217,7 @@ import kachery_tasks.trust
 answers.Temporary.tries = 2
 url, endpoint, root, uri, large, warm, spares = sys.argv[1:]
 zone = ZoneSettings("lab", url, (("endpoint_url", endpoint),) if endpoint else ())
-if warm == "warm":  # connections are open, and everything is imported
+if warm == "warm":  # connections are open
     Store(root + ".warm", zone.open()).files.load_text(uri)
 soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 refused = done = 0

@@ -466,7 +466,7 @@ def test_another_users_file_is_replaced_by_a_copy(store_dir, tmp_path):
     if os.geteuid() != 0:
         pytest.skip("only root can be two users")
     code = """
-    import os, sys, time, tqdm.auto, kachery, kachery_tasks.files, kachery_store.zone_settings
+    import hashlib, os, sys, time, tqdm.auto, kachery, kachery_tasks.files, kachery_store.zone_settings
     os.umask(0)
     os.setgid(65534), os.setuid(int(sys.argv[2]))
     kachery.configure(dir=sys.argv[1])

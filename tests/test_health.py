@@ -337,7 +337,8 @@ def test_little_space_few_inodes_and_another_clock(store_dir, monkeypatch):
 
 def test_a_folder_that_may_not_be_entered(store_dir):
     code = """
-    import os, sys, tqdm.auto, kachery, kachery_store.doctor, kachery_tasks.holdings
+    import hashlib, os, sys, tqdm.auto, kachery, kachery_store.doctor, kachery_tasks.files
+    import kachery_tasks.holdings
     os.umask(0o022)
     if os.geteuid() == 0:
         os.setgid(65534), os.setuid(65534)
