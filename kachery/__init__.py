@@ -162,6 +162,10 @@ _HOMES = {
         "Lineage",
         "lineage",
     ),
+    "kachery_tasks.memory": (
+        "Memory",
+        "expires_after",
+    ),
     "kachery_tasks.mutables": (
         "delete_mutable",
         "delete_mutable_folder_local",

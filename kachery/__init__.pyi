@@ -116,6 +116,7 @@ from kachery_tasks.job import Job
 from kachery_tasks.job_table import Run, runs
 from kachery_tasks.keeping import gc, pin, pins, unpin
 from kachery_tasks.lineage.tracing import Lineage, lineage
+from kachery_tasks.memory import Memory, expires_after
 from kachery_tasks.mutables import (
     delete_mutable,
     delete_mutable_folder_local,
@@ -174,6 +175,7 @@ __all__ = [
     "LargeGlobalWarning",
     "LeaseLostWarning",
     "Lineage",
+    "Memory",
     "NotFound",
     "NotPure",
     "NotReproducible",
@@ -212,6 +214,7 @@ __all__ = [
     "delete_mutable",
     "delete_mutable_folder_local",
     "delete_mutable_local",
+    "expires_after",
     "gather",
     "gc",
     "get_feed_id",

@@ -36,7 +36,6 @@ PAGES = sorted(
 NOT_RUN = {
     "it needs a scheduler somewhere else": 1,
     "there is no SLURM in the tests": 2,
-    "joblib is not needed to use kachery": 1,
 }
 _PIECE = re.compile(
     r"^<!-- (?P<word>hidden|not run|file|exit|needs)(?P<rest>.*?)-->$"

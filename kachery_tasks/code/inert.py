@@ -34,6 +34,7 @@ _INERT = frozenset(
         "httpx.Client",
         "joblib.memory.Memory",
         "joblib.parallel.Parallel",
+        "kachery_tasks.memory.Memory",
         "logging.Filterer",
         "logging.LoggerAdapter",
         "multiprocessing.pool.Pool",
