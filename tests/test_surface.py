@@ -57,7 +57,7 @@ LATER = {
 }
 
 
-def test_a_process_that_finds_its_results_imports_little():
+def test_a_process_that_finds_its_results_imports_little(tmp_path):
     code = """
     import sys, kachery
     @kachery.task(version="1")
@@ -66,11 +66,11 @@ def test_a_process_that_finds_its_results_imports_little():
     f(int(sys.argv[1]))
     print(*sys.modules)
     """
-    run_python(code, 1)
-    assert not LATER & set(run_python(code, 1).stdout.split())
+    run_python(code, 1, cwd=tmp_path)
+    assert not LATER & set(run_python(code, 1, cwd=tmp_path).stdout.split())
     of_runs = {"kachery_tasks.attempt", "kachery_tasks.lease", "kachery_tasks.repository"}
     of_runs |= {"kachery_tasks.runs", "platform", "zlib"}
-    loaded = LATER & set(run_python(code, 2).stdout.split())
+    loaded = LATER & set(run_python(code, 2, cwd=tmp_path).stdout.split())
     assert loaded <= of_runs and "kachery_tasks.runs" in loaded
 
 
