@@ -16,6 +16,7 @@ from kachery_store.errors import BadAmount
 from kachery_store.progress import progress_of
 from kachery_store.saying import clean, clean_lines
 from kachery_tasks.cache import load
+from kachery_tasks.drawing.wording import span
 from kachery_tasks.environment import environment_at
 from kachery_tasks.failures import Failure
 from kachery_tasks.forgetting import Forgotten, choose
@@ -23,6 +24,8 @@ from kachery_tasks.forgetting import forget as forget_chosen
 from kachery_tasks.listing import all_failures, all_records, find_job, other_results
 from kachery_tasks.record import QUERY_READ, Record
 from kachery_tasks.settings import current, store_at
+from kachery_tasks.trust import signers
+from kachery_tasks.trusted_keys import trusted_keys
 
 from .action_commands import show_action
 from .running import SETTINGS
@@ -140,6 +143,7 @@ def show(job: str, as_json: bool) -> None:
         told = _all_as_json(record, failure, others)
         if record is not None:
             told["environment"] = environment_at(store, record.environment)
+            told["signers"] = signers(record)
         click.echo(json.dumps(told, default=str, skipkeys=True))
         return
     lines = [] if record is None else [*_lines(store, record), *_lines_of_others(others)]
@@ -160,7 +164,7 @@ def _print_table(found: list[Record | Failure], *, failed: bool) -> None:
         if isinstance(one, Record) and one.is_error:
             end += f"  {one.result.type}"
         click.echo(
-            f"{one.job_id[:12]}  {clean(one.task):{width}}  {_when(one)}  {_duration(one.seconds):>8}"
+            f"{one.job_id[:12]}  {clean(one.task):{width}}  {_when(one)}  {span(one.seconds):>8}"
             f"  {clean(end)}"
         )
 
@@ -182,6 +186,7 @@ def _lines(store: Store, record: Record) -> list[tuple[str, str]]:
         ("code", f"version {record.version}" if record.version else record.fingerprint),
         ("started", _when(record)),
         ("took", _took(record)),
+        *_listed("signed by", _signed_by(record)),
         ("where", f"{record.user} on {record.host}, process {record.pid}"),
         *([("worker", record.worker)] if record.worker else []),
         ("with", f"Python {record.python}, kachery {record.kachery}"),
@@ -193,10 +198,17 @@ def _lines(store: Store, record: Record) -> list[tuple[str, str]]:
     ]
 
 
+def _signed_by(record: Record) -> list[str]:
+    """Of what came from a zone, whose key vouches for it, by the name that the user gave it."""
+    keys = signers(record)
+    names = {one.key: one.name for one in trusted_keys()} if keys else {}
+    return [f"{key} {names.get(key, '')}".rstrip() for key in keys]
+
+
 def _took(record: Record) -> str:
-    parts = [_duration(record.seconds)]
+    parts = [span(record.seconds)]
     if record.attempt:  # an older record tells nothing of this
-        parts.append(f"{_duration(record.cpu_seconds)} of CPU time")
+        parts.append(f"{span(record.cpu_seconds)} of CPU time")
         parts.append(f"peak memory {_size(record.peak_memory)}")
     if record.attempt > 1:
         parts.append(f"attempts: {record.attempt}")
@@ -264,7 +276,7 @@ def _lines_of_failure(failure: Failure | None) -> list[tuple[str, str]]:
         ("error", _error_of(failure)),
         ("code", failure.fingerprint),
         ("started", _when(failure)),
-        ("took", f"{_duration(failure.seconds)}, attempts: {failure.attempts}"),
+        ("took", f"{span(failure.seconds)}, attempts: {failure.attempts}"),
         ("where", f"{failure.user} on {failure.host}, process {failure.pid}"),
         ("with", f"Python {failure.python}"),
     ]
@@ -322,16 +334,6 @@ def _as_json(one: Record | Failure) -> dict[str, Any]:
 def _when(one: Record | Failure) -> str:
     moment = datetime.datetime.fromtimestamp(one.started).astimezone()
     return moment.strftime("%Y-%m-%d %H:%M:%S")
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 1e-3:
-        return f"{seconds * 1e6:.3g} µs"
-    if seconds < 1:
-        return f"{seconds * 1e3:.3g} ms"
-    if seconds < 120:
-        return f"{seconds:.3g} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def _size(size: int) -> str:

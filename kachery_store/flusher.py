@@ -17,6 +17,9 @@ _log = logging.getLogger("kachery.store")
 _BATCH_SECONDS = 1.0  # how long writes gather before they are synchronized together
 _ONE_BY_ONE_UP_TO = 64  # beyond this, synchronizing the whole file system costs less
 
+# What was deleted since, moved to quarantine, or lay in a folder that is another thing now.
+_GONE = (FileNotFoundError, NotADirectoryError)
+
 _pending: dict[str, str] = {}  # path -> root of its store
 _wake = threading.Condition()
 _thread: threading.Thread | None = None
@@ -25,7 +28,7 @@ _thread: threading.Thread | None = None
 def sync_file(path: str, root: str) -> None:
     """Fsync a file and the folders that lead to it, up to and including the root."""
     fsync(path)
-    _sync_folders({os.path.dirname(path)}, root)
+    _sync_folders(os.path.dirname(path), root, set())
 
 
 def sync_later(path: str, root: str) -> None:
@@ -47,21 +50,15 @@ def sync_pending() -> None:
         _pending.clear()
     if len(batch) > _ONE_BY_ONE_UP_TO and all(map(sync_file_system, set(batch.values()))):
         return
-    folders: dict[str, set[str]] = {}
+    done: set[str] = set()  # folders
     for path, root in batch.items():
         try:
             fsync(path)
-        except FileNotFoundError:
-            continue  # deleted since, or moved to quarantine
+            _sync_folders(os.path.dirname(path), root, done)
+        except _GONE:
+            continue
         except OSError as error:
             _log.warning("could not synchronize %s: %s", path, error)
-            continue
-        folders.setdefault(root, set()).add(os.path.dirname(path))
-    for root, paths in folders.items():
-        try:
-            _sync_folders(paths, root)
-        except OSError as error:
-            _log.warning("could not synchronize the folders of %s: %s", root, error)
 
 
 def sync_file_system(root: str) -> bool:
@@ -73,6 +70,8 @@ def sync_file_system(root: str) -> bool:
         return False
     try:
         fd = os.open(root, os.O_RDONLY | os.O_CLOEXEC)
+    except _GONE:
+        return True
     except OSError as error:
         _log.warning("could not synchronize %s: %s", root, error)
         return False
@@ -82,14 +81,12 @@ def sync_file_system(root: str) -> bool:
         os.close(fd)
 
 
-def _sync_folders(folders: set[str], root: str) -> None:
-    done: set[str] = set()
-    for lowest in folders:
-        folder = lowest
-        while folder not in done and len(folder) >= len(root):
-            done.add(folder)
-            fsync(folder)
-            folder = os.path.dirname(folder)
+def _sync_folders(lowest: str, root: str, done: set[str]) -> None:
+    folder = lowest
+    while folder not in done and len(folder) >= len(root):
+        fsync(folder)
+        done.add(folder)
+        folder = os.path.dirname(folder)
 
 
 def fsync(path: str) -> None:

@@ -68,6 +68,8 @@ def load_feed(name_or_uri: str, create: bool = False, *, zone: str | None = None
     known = Keyring().named(name_or_uri)
     if known is None and create:
         return create_feed(name_or_uri, zone=zone)
+    if known is None and name_or_uri == JOBS:
+        raise NotFound("no job has run on this machine so far: there is no feed of jobs yet")
     if known is None:
         raise NotFound(
             f"you have no feed named {name_or_uri!r}: `kachery feed list` shows those you have, and"

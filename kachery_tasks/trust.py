@@ -208,9 +208,10 @@ def doubt(record: Record) -> Refusal | None:
     return _refusal_of(record, record.signatures, None) if isinstance(record, Vouched) else None
 
 
-def signers(data: bytes) -> tuple[str, ...]:
-    """Who signed a record of the local store: public keys in hex; none for what was made here."""
-    return tuple(one.key.hex() for one in signers_of(data))
+def signers(record: Record) -> tuple[str, ...]:
+    """Who signed a record of the local store: public keys in hex; nobody where it was made here."""
+    found = record.signatures if isinstance(record, Vouched) else ()
+    return tuple(one.key.hex() for one in found)
 
 
 def _not_trusted(

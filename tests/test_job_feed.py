@@ -95,8 +95,10 @@ def test_who_shares_nothing_has_no_key(tmp_path, store_dir):
 
 
 def test_a_store_where_nothing_ran_gets_no_feed(tmp_path):
-    with pytest.raises(kachery.NotFound, match="no feed named 'jobs'"):
+    with pytest.raises(kachery.NotFound, match="no job has run on this machine so far"):
         kachery.load_feed("jobs")
+    with pytest.raises(kachery.NotFound, match="no job has run on this machine so far"):
+        kachery.runs()
     kachery.store_text("text")
     assert kachery_command("feed", "list").stdout == "" and not (tmp_path / "user").exists()
 

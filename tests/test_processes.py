@@ -15,6 +15,7 @@ import pytest
 from conftest import count, note_call, run_python, write
 
 import kachery
+from kachery_store import flusher
 
 TASKS = """
 import os, sys, time
@@ -204,6 +205,21 @@ def test_results_are_served_in_a_new_process(tasks, calls):
     tasks.once(5, calls.path, 0)
     done = run_python(f"import crashing; print(crashing.once(5, {calls.path!r}, 0))")
     assert done.stdout == "{'x': 5}\n" and calls.count == 1
+
+
+@pytest.mark.parametrize("count", [1, 70])  # one by one, and the whole file system at once
+def test_what_was_deleted_before_it_was_synchronized_is_no_trouble(tmp_path, caplog, count):
+    gone, file, kept = tmp_path / "gone", tmp_path / "file", tmp_path / "kept"
+    file.write_text("where a store was")
+    kept.mkdir()
+    (kept / "one").write_text("1")
+    flusher.sync_pending()
+    for number in range(count):
+        flusher.sync_later(str(gone / f"{number}"), str(gone))
+        flusher.sync_later(str(file / f"{number}"), str(file))
+        flusher.sync_later(str(kept / "one"), str(kept))
+    flusher.sync_pending()
+    assert [one.message for one in caplog.records if one.name == "kachery.store"] == []
 
 
 def test_the_background_fsync_ends_with_the_process(store_dir):

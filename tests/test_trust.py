@@ -139,8 +139,23 @@ def test_a_trusted_key_counts(lab, person):
         warnings.simplefilter("error")
         trust(Trusted(bob, "Bob"))
         assert doubled(1) == 2
-        assert signers(current().store.jobs.read(doubled.job(1).id)) == (bob,)
+        assert signers(doubled.job(1).record) == (bob,)
     assert RAN == [1]
+
+
+def test_show_tells_who_signed(lab, person):
+    with person("bob"):
+        doubled(1)
+        job_id = doubled.job(1).id
+        assert "signed by" not in CliRunner().invoke(cli, ["show", job_id]).output
+    bob = key_of(person, "bob")
+    with person("ada"):
+        trust(Trusted(bob, "Bob of the lab"))
+        doubled(1)
+        shown = CliRunner().invoke(cli, ["show", job_id]).output
+        assert f"signed by    {bob} Bob of the lab\n" in shown
+        told = json.loads(CliRunner().invoke(cli, ["show", "--json", job_id]).output)
+        assert told["signers"] == [bob]
 
 
 def test_trust_is_for_a_task(lab, person):
@@ -323,7 +338,7 @@ def test_somebody_elses_record_keeps_the_signature_on_its_way(lab, person):
 def test_a_result_of_the_local_store_has_no_signature(person, lab):
     with person("ada"):
         doubled(1)
-        assert signers(current().store.jobs.read(doubled.job(1).id)) == ()
+        assert signers(doubled.job(1).record) == ()
 
 
 def test_a_damaged_list_of_keys_trusts_nobody_and_says_so(lab, person, tmp_path):
@@ -355,7 +370,7 @@ def test_workers_sign_for_the_user_without_the_users_key(
             assert kachery.gather(doubled.map([1, 2, 3])) == [2, 4, 6]
     with person("ada", "-two"):
         assert doubled(1) == 2
-        assert signers(current().store.jobs.read(doubled.job(1).id)) == (own,)
+        assert signers(doubled.job(1).record) == (own,)
     assert RAN == []
 
 
@@ -435,7 +450,7 @@ def test_a_worker_with_an_identity_of_its_own_signs_with_that(lab, person, monke
     with person("ada"):
         trust(Trusted(robot))
         doubled(1)
-        assert signers(current().store.jobs.read(doubled.job(1).id)) == (robot,)
+        assert signers(doubled.job(1).record) == (robot,)
     assert RAN == [1]
 
 

@@ -14,7 +14,6 @@ from ..merkle import HASH_SIZE, Frontier, fold, leaf_hash
 
 WIDTH = 256
 LEVELS = 8  # of a tree, in one tile
-MOST_ENTRY = 65_535  # bytes; a bundle tells the length of an entry in two
 
 COPY_AGAIN = (
     "Fetch it again (kachery feed subscribe --again), or have its owner publish it again (kachery feed"

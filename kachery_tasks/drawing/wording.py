@@ -30,7 +30,7 @@ def task_title(task: str) -> str:
 def span(seconds: float) -> str:
     """How long something took."""
     if seconds < 1e-3:
-        return f"{seconds * 1e6:.0f} µs"
+        return f"{seconds * 1e6:.3g} µs"
     if seconds < 0.9995:
         return f"{seconds * 1e3:.3g} ms"
     if seconds < 120:

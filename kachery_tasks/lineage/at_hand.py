@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from contextvars import copy_context
 
-from kachery_store import NotFound, Store, StoreTooNew
+from kachery_store import Store, StoreTooNew
 
 from ..listing import other_results
 from ..lookup import lookup
@@ -55,9 +54,8 @@ class AtHand:
 
     def signers(self, job_id: str) -> tuple[str, ...]:
         """Who signed the record of a job, in hex; nobody where it was made here."""
-        with suppress(NotFound):
-            return signers(self._store.backend.read(_path(job_id)))
-        return ()
+        record = self.get(job_id)
+        return () if record is None else signers(record)
 
     def _read(self, job_id: str) -> Record | None:
         here = self._store.uplink is None or self._is_here(job_id)
