@@ -21,7 +21,7 @@ from .definition import TASK, Definition
 from .environment import ask_repository
 from .errors import CannotEncode, ImpureTaskWarning, NotStoredWarning
 from .failures import Told, note_failure, note_kept
-from .identity import Addresses, addresses_of, identify
+from .identity import Addresses, addresses_of, are_constant, identify
 from .kept_errors import is_kept, raised
 from .parts import Parts
 from .record import ERROR, Record
@@ -170,7 +170,9 @@ def _impurity(
 ) -> KacheryWarning | None:
     """What speaks against storing the result of a run that has just ended. Fills in `parts`."""
     after = before
-    if before.size <= ALWAYS_CHECKED_UP_TO or strict:
+    if are_constant(definition, arguments):
+        pass
+    elif before.size <= ALWAYS_CHECKED_UP_TO or strict:
         try:
             after = addresses_of(definition, arguments, before=before)
         except CannotEncode as error:

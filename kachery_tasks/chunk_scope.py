@@ -6,8 +6,7 @@ value is one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from contextvars import ContextVar, Token
 
 from kachery_store import Store
@@ -40,15 +39,20 @@ _source: ContextVar[Source | None] = ContextVar("kachery_reading", default=None)
 _storing: ContextVar[Storing | None] = ContextVar("kachery_storing_chunks", default=None)
 
 
-@contextmanager
-def storing(store: Store, job_id: str | None) -> Iterator[Storing]:
+class storing:  # noqa: N801 - it is used like a function, and costs less than one
     """Have arrays in chunks that are encoded in this block stored."""
-    now = Storing(store, job_id)
-    reset = _storing.set(now)
-    try:
-        yield now
-    finally:
-        _storing.reset(reset)
+
+    __slots__ = ("_now", "_reset")
+
+    def __init__(self, store: Store, job_id: str | None) -> None:
+        self._now = Storing(store, job_id)
+
+    def __enter__(self) -> Storing:
+        self._reset = _storing.set(self._now)
+        return self._now
+
+    def __exit__(self, *_: object) -> None:
+        _storing.reset(self._reset)
 
 
 class reading:  # noqa: N801 - it is used like a function, and costs less than one

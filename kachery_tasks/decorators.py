@@ -6,7 +6,6 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, overload
 
@@ -16,13 +15,15 @@ from kachery_store.saying import warn
 
 from .awaiting import in_thread
 from .binding import Arguments
+from .cache import ABSENT
 from .definition import TASK, Definition, import_definition
 from .errors import CannotEncode
-from .identity import addresses_of
+from .identity import Addresses, addresses_of, identify
 from .job import Job
+from .job_ids import JobIds
 from .policy import checked
 from .purity import check_allowed
-from .served import answer
+from .served import answer, recalled
 from .settings import Once, Settings, applied, current
 from .values import Encoder
 
@@ -47,6 +48,7 @@ class Task(Generic[P, R]):
     def __init__(self, definition: Definition, *, of_class: bool = False) -> None:
         functools.update_wrapper(self, definition.function)
         self.definition = definition
+        self._job_ids = JobIds(definition)
         self.of_class = of_class
         self.is_bound = False
         self.instance: Any = None
@@ -63,6 +65,12 @@ class Task(Generic[P, R]):
         if definition.kind != TASK:
             check_allowed(definition)
         arguments = self._arguments(args, kwargs)
+        settings = current()
+        job_id = self._job_ids.get(arguments)
+        if job_id is not None and not definition.is_async:
+            value = recalled(settings, definition, job_id)
+            if value is not ABSENT:
+                return cast("R", value)
         try:
             addresses = addresses_of(definition, arguments, _NO_JOBS)
         except _JobInside:
@@ -71,11 +79,10 @@ class Task(Generic[P, R]):
             if _lifted(arguments) is None:
                 raise
             return cast("R", self._of_job(self.job(*args, **kwargs)))
-        settings = current()
-        if definition.is_async:  # by the time it runs, the arguments may have been changed
-            ask = partial(answer, settings, definition, arguments, addresses, waited=True)
-            return cast("R", _awaited(ask))
-        value, warning = answer(settings, definition, arguments, addresses)
+        if definition.is_async:
+            return cast("R", _awaited(settings, definition, arguments, addresses))
+        job_id = self._job_ids.find(arguments, addresses)
+        value, warning = answer(settings, job_id, definition, arguments, addresses)
         if warning is not None:
             warn(warning)
         return cast("R", value)
@@ -306,7 +313,14 @@ def check_function(function: Any) -> None:
         )
 
 
-async def _awaited(ask: Callable[[], tuple[Any, KacheryWarning | None]]) -> Any:
+async def _awaited(
+    settings: Settings, definition: Definition, arguments: Arguments, addresses: Addresses
+) -> Any:
+    def ask() -> tuple[Any, KacheryWarning | None]:
+        # By now the arguments may have been changed.
+        job_id = identify(definition, addresses)
+        return answer(settings, job_id, definition, arguments, addresses, waited=True)
+
     value, warning = await in_thread(ask)
     if warning is not None:
         warn(warning)

@@ -11,12 +11,12 @@ import msgpack
 from kachery_store.digest import blake3_bytes
 
 from .binding import Arguments
-from .code import callable_fingerprint, class_fingerprint
+from .code import Fingerprint, callable_fingerprint, class_fingerprint
 from .definition import Definition
 from .errors import CannotEncode
 from .names import class_name, qualified_name
 from .parts import Parts, parts_of
-from .values import Encoded, Encoder, cached_values
+from .values import SCALARS, Encoded, Encoder, cached_values
 
 SMALL = 1024  # bytes of an encoding that is kept with the address
 _MOST_PARTS = 300  # of an argument that are looked at
@@ -141,22 +141,37 @@ def codes_of(classes: Iterable[type], package: str) -> ClassCodes:
     return codes
 
 
+def are_constant(definition: Definition, arguments: Arguments) -> bool:
+    """Whether the arguments that identify a call are such that nothing can change them."""
+    return SCALARS.issuperset([type(arguments[name]) for name in definition.identifying])
+
+
 def identify(definition: Definition, addresses: Addresses, before: Addresses | None = None) -> str:
-    """64 hex digits: the digest of kind, name, fingerprint and argument addresses.
+    """The job id: 64 hex digits, as of `identified`."""
+    return identified(definition, addresses, before)[0]
+
+
+def identified(
+    definition: Definition, addresses: Addresses, before: Addresses | None = None
+) -> tuple[str, Fingerprint]:
+    """The job id and the code that is in it.
+
+    It is 64 hex digits: the digest of kind, name, fingerprint and argument addresses.
 
     The code of the project's classes among the arguments counts like the task's own. `before` is as
     for `addresses_of`.
     """
     present = addresses.present if before is None else before.present
     with cached_values(present, again=before is not None):
-        fingerprint = definition.fingerprint().digest
+        code = definition.fingerprint()
+    fingerprint = code.digest
     classes = addresses.classes
     if classes:
         fingerprint = blake3_bytes(msgpack.packb([fingerprint, sorted(classes)])).hex()
     pieces = [_head(definition.kind, definition.name, fingerprint, len(addresses.of))]
     for name, address in addresses.of.items():
         pieces += (_named(name), address)
-    return blake3_bytes(b"".join(pieces)).hex()
+    return blake3_bytes(b"".join(pieces)).hex(), code
 
 
 # The id is the digest of one msgpack array (docs/formats/record.md), whose constant pieces are kept.

@@ -105,15 +105,20 @@ _running: ContextVar[_Run | None] = ContextVar("kachery_running_task", default=N
 _asker: ContextVar[str] = ContextVar("kachery_asking_job", default="")  # in another process
 
 
-@contextmanager
-def running(definition: Definition, job_id: str) -> Iterator[Seen]:
+class running:  # noqa: N801 - it is used like a function, and costs less than one
     """While this lasts, the function of a definition runs for a job; gives what it will have seen."""
-    seen = Seen()
-    reset = _running.set(_Run(definition, job_id, seen))
-    try:
-        yield seen
-    finally:
-        _running.reset(reset)
+
+    __slots__ = ("_reset", "_run")
+
+    def __init__(self, definition: Definition, job_id: str) -> None:
+        self._run = _Run(definition, job_id, Seen())
+
+    def __enter__(self) -> Seen:
+        self._reset = _running.set(self._run)
+        return self._run.seen
+
+    def __exit__(self, *_: object) -> None:
+        _running.reset(self._reset)
 
 
 def inside_task() -> bool:

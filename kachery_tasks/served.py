@@ -16,7 +16,7 @@ from .binding import Arguments
 from .cache import ABSENT, Outcome, Unusable, known, load
 from .definition import Definition
 from .errors import CannotDecode
-from .identity import Addresses, identify
+from .identity import Addresses
 from .purity import note_answer, note_asked
 from .record import Record
 from .settings import Settings, applied
@@ -24,21 +24,33 @@ from .settings import Settings, applied
 _ATTEMPTS = 3  # against stored results that turn out to be damaged
 
 
+def recalled(settings: Settings, definition: Definition, job_id: str) -> Any:
+    """The value of a call if nothing but the store has to be asked, and else ABSENT."""
+    try:
+        record = known(settings.store, job_id, definition, settings)
+        if record is None:
+            return ABSENT
+        note_asked(job_id, definition)
+        return _served(settings.store, record)
+    except (Unusable, CannotDecode, StoreUnavailable, OutOfReach):
+        return ABSENT  # `answer` meets the same and says so
+
+
 def answer(
     settings: Settings,
+    job_id: str,
     definition: Definition,
     arguments: Arguments,
     addresses: Addresses,
     *,
     waited: bool = False,
 ) -> tuple[Any, KacheryWarning | None]:
-    """The value of a call whose argument addresses are known, and a warning if it was not stored.
+    """The value of a call whose job id is known, and a warning if it was not stored.
 
     `settings` are those in force. `waited` says that the addresses were taken some time ago: the
     arguments are hashed again before the function runs. Raises what the function raises.
     """
     store = settings.store
-    job_id = identify(definition, addresses)
     note_asked(job_id, definition)
     warning = None
     for _ in range(_ATTEMPTS):

@@ -194,15 +194,21 @@ def using(
         yield
 
 
-@contextmanager
-def applied(settings: Settings) -> Iterator[None]:
+class applied:  # noqa: N801 - it is used like a function, and costs less than one
     """These settings for a with-block."""
-    reset, acting_before = _in_force.set(settings), acting.set(settings.credentials)
-    try:
-        yield
-    finally:
-        acting.reset(acting_before)
-        _in_force.reset(reset)
+
+    __slots__ = ("_acting", "_in_force", "_settings")
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def __enter__(self) -> None:
+        self._in_force = _in_force.set(self._settings)
+        self._acting = acting.set(self._settings.credentials)
+
+    def __exit__(self, *_: object) -> None:
+        acting.reset(self._acting)
+        _in_force.reset(self._in_force)
 
 
 def configure(

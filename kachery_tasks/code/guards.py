@@ -83,17 +83,21 @@ class Guards:
                 or not _alike(function.__dict__, attributes)
             ):
                 return False
-        return all(
-            _same(tuple(cls.__dict__.values()), attributes)
-            and _same((*cls.__dict__, *cls.__bases__, type(cls)), around)
-            for cls, attributes, around in self._classes
-        )
+        for cls, inside, around in self._classes:
+            if not _same(tuple(cls.__dict__.values()), inside):
+                return False
+            if not _same((*cls.__dict__, *cls.__bases__, type(cls)), around):
+                return False
+        return True
 
     def _contents_hold(self) -> bool:
         try:
-            return all(content_of(value) == was for value, content_of, was in self._contents)
+            for value, content_of, was in self._contents:
+                if content_of(value) != was:
+                    return False
         except CannotEncode:
             return False  # taking the fingerprint again will say of what
+        return True
 
 
 def _same(now: tuple[Any, ...], then: tuple[Any, ...]) -> bool:
@@ -101,6 +105,8 @@ def _same(now: tuple[Any, ...], then: tuple[Any, ...]) -> bool:
 
 
 def _alike(now: dict[str, Any], then: dict[str, Any]) -> bool:
+    if not now and not then:
+        return True
     return now.keys() == then.keys() and _same(tuple(now.values()), tuple(then.values()))
 
 

@@ -8,11 +8,12 @@ register(type, ...)                 an encoding for a type of your own
 
 from .attributes import cached_values
 from .decoding import decode
-from .encoding import Encoded, Encoder, encode, encode_result
+from .encoding import SCALARS, Encoded, Encoder, encode, encode_result
 from .opaque import Made, recall, remember
 from .registry import Buffer, Fields, register
 
 __all__ = [
+    "SCALARS",
     "Buffer",
     "Encoded",
     "Encoder",

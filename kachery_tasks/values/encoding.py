@@ -28,9 +28,9 @@ BLOB_FROM = 65_536  # buffers of this size and more are blobs of their own; part
 MAX_DEPTH = 200
 MAX_SIZE = 1 << 30  # of the encoding without its blobs
 
-_SCALARS = frozenset((type(None), bool, int, float, str))
+SCALARS = frozenset((type(None), bool, int, float, str))
 _NESTED = frozenset((list, dict, tuple))
-_PLAIN = _SCALARS | _NESTED | {bytes}
+_PLAIN = SCALARS | _NESTED | {bytes}
 _MAX_PLAIN_NODES = 20_000_000
 _MAX_CONTAINERS = 1_000_000
 
@@ -117,7 +117,7 @@ class Encoder:
 
     def encode(self, value: Any, *, pickling: bool = False) -> Encoded:
         """Encode one value; with `pickling`, also what only pickle can represent."""
-        if type(value) in _SCALARS:
+        if type(value) in SCALARS:
             return _encoded(PREFIX + self._msgpack(value), [], [], [], [], [])
         self._blobs, self._classes, self._callables = [], {}, []
         self._opaques, self._opaque_code, self._pickling = {}, [], pickling
@@ -139,7 +139,7 @@ class Encoder:
     def pack(self, value: Any) -> bytes:
         """The encoding of a value inside another one (without the prefix)."""
         kind = type(value)
-        if kind in _SCALARS:
+        if kind in SCALARS:
             return self._msgpack(value)
         if kind is bytes:
             return self._pack_buffer(memoryview(value), ext.BYTES_BLOB)
@@ -381,7 +381,7 @@ def _no_encoding(kind: type) -> str:
 
 
 def _short(name: Any) -> str:
-    text = repr(name) if type(name) in _SCALARS else type(name).__name__
+    text = repr(name) if type(name) in SCALARS else type(name).__name__
     return text if len(text) <= 40 else text[:37] + "..."
 
 
