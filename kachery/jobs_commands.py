@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 import shlex
 import sys
 from typing import Any
@@ -14,7 +13,7 @@ from kachery_store import NotFound, Store
 from kachery_store.amounts import parse_span
 from kachery_store.errors import BadAmount
 from kachery_store.progress import progress_of
-from kachery_store.saying import clean, clean_lines
+from kachery_store.saying import clean_lines
 from kachery_tasks.cache import load
 from kachery_tasks.drawing.wording import span
 from kachery_tasks.environment import environment_at
@@ -28,7 +27,15 @@ from kachery_tasks.trust import signers
 from kachery_tasks.trusted_keys import trusted_keys
 
 from .action_commands import show_action
-from .running import SETTINGS
+from .help_pages import Command, Group
+from .telling import (
+    Column,
+    json_lines_option,
+    json_option,
+    tell_facts,
+    tell_json,
+    tell_table,
+)
 
 _MOST_LINES = 20  # of the jobs that one has asked for, and the like
 _LONGEST_MESSAGE = 60  # characters of an error in a list
@@ -41,7 +48,7 @@ def _span(ctx: click.Context, param: click.Parameter, text: str | None) -> float
         raise click.BadParameter(str(error), ctx, param) from None
 
 
-@click.group(invoke_without_command=True, context_settings=SETTINGS)
+@click.group(cls=Group, invoke_without_command=True)
 @click.option("--task", help="Only jobs of this task: its name, or the part after the colon.")
 @click.option("--failed", is_flag=True, help="Those that failed, and have not succeeded since.")
 @click.option(
@@ -51,12 +58,13 @@ def _span(ctx: click.Context, param: click.Parameter, text: str | None) -> float
     show_default=True,
     help="How many, newest first; 0 for all.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on each line.")
+@json_lines_option
 @click.pass_context
 def jobs(context: click.Context, task: str | None, failed: bool, limit: int, as_json: bool) -> None:
     """List the stored jobs, newest first; or forget some, with the command `forget`.
 
     Example: kachery jobs --task denoise --limit 10
+    Example: kachery jobs --failed
     """
     if context.invoked_subcommand is not None:
         if task is not None or failed or as_json:
@@ -67,21 +75,21 @@ def jobs(context: click.Context, task: str | None, failed: bool, limit: int, as_
     found.sort(key=lambda one: one.started, reverse=True)
     shown = found[: limit or None]
     if as_json:
-        for one in shown:
-            click.echo(json.dumps(_as_json(one)))
+        tell_json(*map(_as_json, shown))
         return
     _print_table(shown, failed=failed)
     if len(shown) < len(found):
         click.echo(f"{len(shown)} of {len(found)} jobs; --limit 0 shows all", err=True)
 
 
-@jobs.command(context_settings=SETTINGS)
+@jobs.command()
 @click.argument("job", nargs=-1)
 @click.option("--task", help="Of this task: its name, or the part after the colon.")
 @click.option("--older-than", callback=_span, metavar="SPAN", help="Run so long ago: 30d, 12h.")
 @click.option("--failed", is_flag=True, help="Only failures, and errors kept as results.")
 @click.option("--dry-run", is_flag=True, help="Only say how many.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
 def forget(
     job: tuple[str, ...],
     task: str | None,
@@ -89,6 +97,7 @@ def forget(
     failed: bool,
     dry_run: bool,
     yes: bool,
+    as_json: bool,
 ) -> None:
     """Forget jobs of the local store: they are computed again when they are next asked for.
 
@@ -108,6 +117,9 @@ def forget(
     if not dry_run:
         with progress_of("forget", count, unit="job") as bar:
             forget_chosen(store, chosen, bar.add)
+    if as_json:
+        tell_json({"dry_run": dry_run, **chosen._asdict()})
+        return
     click.echo(f"{'would forget' if dry_run else 'forgot'} {_told(chosen)}")
     if chosen.pinned:
         click.echo(f"{len(chosen.pinned)} pinned jobs stay; `kachery unpin` first")
@@ -123,9 +135,9 @@ def _told(chosen: Forgotten) -> str:
     return f"{len(chosen.records)} results and {len(chosen.failures)} failures"
 
 
-@click.command(context_settings=SETTINGS)
+@click.command(cls=Command)
 @click.argument("job")
-@click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
+@json_option
 def show(job: str, as_json: bool) -> None:
     """Show one job, also one that failed: a job id, the beginning of one, or a job:// URI.
 
@@ -144,29 +156,36 @@ def show(job: str, as_json: bool) -> None:
         if record is not None:
             told["environment"] = environment_at(store, record.environment)
             told["signers"] = signers(record)
-        click.echo(json.dumps(told, default=str, skipkeys=True))
+        tell_json(told)
         return
     lines = [] if record is None else [*_lines(store, record), *_lines_of_others(others)]
     if record is not None and failure is not None:
         lines.append(("failed", f"{_when(failure)}, after this result: {_error_of(failure)}"))
-    for name, text in lines or _lines_of_failure(failure):
-        click.echo(f"{name:12} {clean(text)}")
+    tell_facts(lines or _lines_of_failure(failure))
     if failure is not None:
         click.echo(f"\n{clean_lines(failure.traceback)}".rstrip())
 
 
 def _print_table(found: list[Record | Failure], *, failed: bool) -> None:
-    width = max((len(one.task) for one in found), default=4)
-    end = "ERROR" if failed else f"{'SIZE':>8}"
-    click.echo(f"{'JOB':12}  {'TASK':{width}}  {'WHEN':19}  {'TOOK':>8}  {end}")
-    for one in found:
-        end = _error_of(one) if isinstance(one, Failure) else f"{_size(one.result.size):>8}"
-        if isinstance(one, Record) and one.is_error:
-            end += f"  {one.result.type}"
-        click.echo(
-            f"{one.job_id[:12]}  {clean(one.task):{width}}  {_when(one)}  {span(one.seconds):>8}"
-            f"  {clean(end)}"
-        )
+    columns = [
+        Column("JOB", 12),
+        Column("TASK", shrinks=True),
+        Column("WHEN", 19),
+        Column("TOOK", 8, right=True),
+        Column("ERROR" if failed else f"{'SIZE':>8}"),
+    ]
+    tell_table(
+        columns,
+        [(one.job_id[:12], one.task, _when(one), span(one.seconds), _end(one)) for one in found],
+    )
+
+
+def _end(one: Record | Failure) -> str:
+    """What stands at the end of a line."""
+    if isinstance(one, Failure):
+        return _error_of(one)
+    kept = f"  {one.result.type}" if one.is_error else ""
+    return f"{_size(one.result.size):>8}{kept}"
 
 
 def _error_of(failure: Failure) -> str:
