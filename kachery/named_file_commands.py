@@ -46,7 +46,7 @@ def link_files(files: tuple[str, ...], label: str | None, as_json: bool) -> None
 
     A file stays where it is; its URI leads to it until its size or time of change differ.
 
-    Example: kachery link /data/recording.dat
+    Example: kachery link recording.dat
     """
     _tell_uris(link_file, files, label, as_json=as_json)
 

@@ -28,12 +28,14 @@ _DEBUG = "KACHERY_DEBUG"
 def run_command(command: click.Command) -> None:
     """Run a command, and end with one of EXIT_CODES; tracebacks are shown only to debug."""
     warnings.showwarning = lambda message, *_: _say("kachery:", message, "yellow")
-    sys.exit(_exit_code(command))
+    has_option = any("--debug" in one.opts for one in command.params)
+    sys.exit(_exit_code(command, "--debug" if has_option else f"{_DEBUG}=1"))
 
 
-def _exit_code(command: click.Command) -> int:
+def _exit_code(command: click.Command, debug: str) -> int:
+    """Run it; `debug` is how users ask for tracebacks."""
     try:
-        code = command.main(standalone_mode=False)
+        code = command.main(prog_name=os.path.basename(sys.argv[0]), standalone_mode=False)
     except BrokenPipeError:  # `kachery jobs | head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
@@ -41,32 +43,32 @@ def _exit_code(command: click.Command) -> int:
         say_error(error)
         return FAILED
     except click.Abort as error:
-        return _aborted(error)
+        return _aborted(error, debug)
     except click.ClickException as error:
         error.show()
         return error.exit_code
     except Exception as error:  # noqa: BLE001 - whatever it is, users are not to see a traceback
-        return _report_bug(error)
+        return _report_bug(error, debug)
     return code if isinstance(code, int) else DONE
 
 
-def _aborted(error: click.Abort) -> int:
+def _aborted(error: click.Abort, debug: str) -> int:
     """What click makes of Ctrl-C, of an answer to a question, and of the end of input."""
     if isinstance(error.__context__, KeyboardInterrupt):
         _trace(error)
         _say("kachery:", "interrupted", "red")
         return INTERRUPTED
     if isinstance(error.__cause__, EOFError):  # not from a question: click hides that one
-        return _report_bug(error.__cause__)
+        return _report_bug(error.__cause__, debug)
     _say("kachery:", "nothing was done", "red")
     return FAILED
 
 
-def _report_bug(error: Exception) -> int:
+def _report_bug(error: Exception, debug: str) -> int:
     _trace(error)
     next_step = "please report it"
     if not is_debugging():
-        next_step = f"run again with --debug for the traceback, and {next_step}"
+        next_step = f"run again with {debug} for the traceback, and {next_step}"
     what = f"{type(error).__name__}: {error}".rstrip(": ")
     _say("kachery: internal error:", f"{what}; {next_step}", "red")
     return BUG

@@ -13,7 +13,8 @@ import click
 from kachery_store.saying import clean
 
 _GAP = 2  # between columns
-_LEAST = 12  # characters that stay of a column, however narrow the terminal
+_LEAST = 12  # characters that stay of a column, if there is any room
+_CUT = "..."
 
 json_option = click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
 json_lines_option = click.option(
@@ -56,11 +57,12 @@ def tell_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None
 
 
 def _fitted(columns: Sequence[Column], widths: list[int], room: int) -> list[int]:
-    """Widths for a terminal: first the last column gives way, then those that shrink."""
+    """Widths for a terminal: the last column gives way, then those that shrink, then the last again."""
     over = sum(widths) + _GAP * (len(widths) - 1) - room
-    places = [len(columns) - 1, *(i for i, column in enumerate(columns) if column.shrinks)]
-    for place in places:
-        less = max(0, min(over, widths[place] - max(_LEAST, len(columns[place].title))))
+    last = len(columns) - 1
+    shrinking = [(place, _LEAST) for place, column in enumerate(columns) if column.shrinks]
+    for place, least in [(last, _LEAST), *shrinking, (last, 0)]:
+        less = max(0, min(over, widths[place] - least))
         widths[place] -= less
         over -= less
     return widths
@@ -68,7 +70,9 @@ def _fitted(columns: Sequence[Column], widths: list[int], room: int) -> list[int
 
 def _cell(column: Column, width: int, text: str) -> str:
     if len(text) > width:
-        text = f"...{text[3 - width :]}" if column.shrinks else f"{text[: width - 3]}..."
+        kept = max(0, width - len(_CUT))
+        cut = text[len(text) - kept :] if column.shrinks else text[:kept]
+        text = (f"{_CUT}{cut}" if column.shrinks else f"{cut}{_CUT}")[:width]
     return f"{text:>{width}}" if column.right else f"{text:{width}}"
 
 
