@@ -6,20 +6,8 @@ import click
 
 from kachery_tasks._version import __version__
 
-from .action_commands import actions, resolve
-from .again_commands import reproduce_command, runs_command, stale_command
-from .bundle_commands import bundle_command, import_command
-from .explain_command import explain
-from .feed_commands import feed_commands
-from .help_pages import SectionedGroup
-from .info_command import info
-from .jobs_commands import jobs, show
-from .lineage_commands import lineage_command
-from .named_file_commands import cat_file, link_files, load_file, store_files
 from .running import run_command
-from .store_commands import doctor, gc, pin, pins, repair, unpin, verify
-from .trust_commands import id_commands, trust_commands
-from .zone_commands import pull_command, push_command, zone_commands
+from .sections import SectionedGroup
 
 
 @click.group(cls=SectionedGroup)
@@ -35,17 +23,50 @@ def cli() -> None:
     """
 
 
-_WHY = (explain, stale_command, runs_command, reproduce_command, lineage_command)
-_SECTIONS: dict[str, tuple[click.Command, ...]] = {
-    "Jobs": (jobs, show, *_WHY, actions, resolve),
-    "Sharing": (zone_commands, push_command, pull_command, bundle_command, import_command),
-    "Trust": (id_commands, trust_commands),
-    "Feeds": (feed_commands,),
-    "Files": (store_files, link_files, load_file, cat_file, info),
-    "Keeping": (gc, pin, unpin, pins, verify, repair, doctor),
+# Where each command is: most of the time that one takes would be the imports of the others.
+_SECTIONS = {
+    "Jobs": {
+        "jobs": "jobs_commands:jobs",
+        "show": "show_command:show",
+        "explain": "explain_command:explain",
+        "stale": "again_commands:stale_command",
+        "runs": "again_commands:runs_command",
+        "reproduce": "again_commands:reproduce_command",
+        "lineage": "lineage_commands:lineage_command",
+        "actions": "action_commands:actions",
+        "resolve": "action_commands:resolve",
+    },
+    "Sharing": {
+        "zone": "zone_commands:zone_commands",
+        "push": "zone_commands:push_command",
+        "pull": "zone_commands:pull_command",
+        "bundle": "bundle_commands:bundle_command",
+        "import": "bundle_commands:import_command",
+    },
+    "Trust": {
+        "id": "trust_commands:id_commands",
+        "trust": "trust_commands:trust_commands",
+    },
+    "Feeds": {"feed": "feed_commands:feed_commands"},
+    "Files": {
+        "store": "named_file_commands:store_files",
+        "link": "named_file_commands:link_files",
+        "load": "named_file_commands:load_file",
+        "cat": "named_file_commands:cat_file",
+        "info": "info_command:info",
+    },
+    "Keeping": {
+        "gc": "store_commands:gc",
+        "pin": "store_commands:pin",
+        "unpin": "store_commands:unpin",
+        "pins": "store_commands:pins",
+        "verify": "health_commands:verify",
+        "repair": "health_commands:repair",
+        "doctor": "health_commands:doctor",
+    },
 }
-for _title, _commands in _SECTIONS.items():
-    cli.add_section(_title, _commands)
+for _title, _places in _SECTIONS.items():
+    cli.add_section(_title, {name: f"{__package__}.{place}" for name, place in _places.items()})
 
 
 def run() -> None:

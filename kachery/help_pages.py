@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from .running import EXIT_CODES, SETTINGS, colours, start_debugging
+from .running import SETTINGS, colours, start_debugging
 from .telling import bold
 
 _MARK = "Example: "
@@ -129,37 +129,6 @@ class Group(_Page, click.Group):
             paths.setdefault(path.rpartition(" ")[2], []).append(path)
         near = [path for one in get_close_matches(name, paths) for path in paths[one]]
         return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
-
-
-class SectionedGroup(Group):
-    """The group of all commands, listed under headings, with the exit codes."""
-
-    names_debug = True
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self._sections: dict[str, list[str]] = {}
-
-    def add_section(self, title: str, commands: Sequence[click.Command]) -> None:
-        """Add commands under a heading, in this order."""
-        for command in commands:
-            self.add_command(command)
-            self._sections.setdefault(title, []).append(str(command.name))
-
-    def format_commands(
-        self,
-        ctx: click.Context,  # noqa: ARG002 - click's interface
-        formatter: click.HelpFormatter,
-    ) -> None:
-        """Each section with its commands."""
-        for title, names in self._sections.items():
-            self.format_section(title, names, formatter)
-
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Examples and exit codes."""
-        super().format_epilog(ctx, formatter)
-        with formatter.section("Exit codes"):
-            formatter.write_dl([(str(code), meaning) for code, meaning in EXIT_CODES.items()])
 
 
 def _paths(group: click.Group) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
@@ -80,6 +81,14 @@ def tell_facts(facts: Iterable[tuple[str, str]], width: int = 12) -> None:
     """Print lines that have a name."""
     for name, text in facts:
         click.echo(f"{dim(f'{name:{width}}')} {clean(text)}")
+
+
+def bytes_bar(what: str, size: int | None) -> Any:
+    """A progress bar of bytes, on terminals."""
+    from tqdm.auto import tqdm
+
+    quiet = bool(os.environ.get("CI")) or not sys.stderr.isatty()
+    return tqdm(total=size, unit="B", unit_scale=True, desc=what, delay=1, disable=quiet)
 
 
 def terminal_width() -> int | None:

@@ -17,6 +17,7 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
+from conftest import run_python
 
 import kachery
 from kachery import cli, file_commands
@@ -443,6 +444,21 @@ def test_tables_in_a_pipe_are_whole(ended, monkeypatch):
 # ---------------------------------------------------------------------- finding a command
 
 
+def test_a_command_does_not_import_the_others():
+    code = """
+    import sys, kachery.cli
+    sys.argv = ["kachery", "jobs"]
+    try:
+        kachery.cli.run()
+    except SystemExit:
+        print(*sys.modules)
+    """
+    loaded = set(run_python(code).stdout.split())
+    assert "kachery.jobs_commands" in loaded
+    assert not loaded & {"kachery.show_command", "kachery.store_commands", "kachery_tasks.bundles"}
+    assert not loaded & {"dask", "distributed", "fsspec", "numpy", "tqdm"}
+
+
 def test_help_lists_all_commands_under_headings():
     shown = CliRunner().invoke(cli.cli, ["--help"], terminal_width=80).output
     found = re.findall(r"^(\w+):\n((?:  .+\n)+)", shown, re.MULTILINE)
@@ -451,6 +467,7 @@ def test_help_lists_all_commands_under_headings():
     assert [title for title in sections if title in wanted] == wanted
     listed = [name for title in wanted for name, _ in sections[title]]
     assert sorted(listed) == sorted(cli.cli.commands)
+    assert all(name == command.name for name, command in cli.cli.commands.items())
     cut = [text for title in wanted for _, text in sections[title] if text.endswith("...")]
     assert cut == []
 
