@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import traceback
 import warnings
+from io import StringIO
 
 import click
 
@@ -45,11 +47,19 @@ def _exit_code(command: click.Command, debug: str) -> int:
     except click.Abort as error:
         return _aborted(error, debug)
     except click.ClickException as error:
-        error.show()
+        _show(error)
         return error.exit_code
     except Exception as error:  # noqa: BLE001 - whatever it is, users are not to see a traceback
         return _report_bug(error, debug)
     return code if isinstance(code, int) else DONE
+
+
+def _show(error: click.ClickException) -> None:
+    """What click says of wrong usage."""
+    text = StringIO()
+    error.show(text)
+    red = re.sub("^Error:", click.style("Error:", fg="red"), text.getvalue(), flags=re.MULTILINE)
+    click.echo(red, err=True, nl=False, color=colours())
 
 
 def _aborted(error: click.Abort, debug: str) -> int:

@@ -78,6 +78,7 @@ def ended(monkeypatch, capsys):
 
     def run(*words, command=cli.cli):
         monkeypatch.setattr(sys, "argv", ["kachery", *map(str, words)])
+        capsys.readouterr()
         with pytest.raises(SystemExit) as end:
             run_command(command)
         return end.value.code, *capsys.readouterr()
@@ -112,7 +113,8 @@ def test_every_command_has_examples_that_it_understands(path, tmp_path, monkeypa
 def parse(command, words):
     try:
         with command.make_context(command.name, words) as context:
-            rest = [*context._protected_args, *context.args]
+            first = "_protected_args" if hasattr(context, "_protected_args") else "protected_args"
+            rest = [*getattr(context, first), *context.args]
             if isinstance(command, click.Group) and rest:
                 _, below_it, rest = command.resolve_command(context, rest)
                 parse(below_it, rest)
@@ -202,14 +204,14 @@ TELLING = """
 """
 
 
-def test_what_commands_tell_as_json(tmp_path, monkeypatch):
+def test_what_commands_tell_as_json(tmp_path, monkeypatch, ended):
     """One scenario, with each command that has --json: nothing but objects is printed, one a line."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FORCE_COLOR", "1")
     Path("a.txt").write_text("a")
     Path("b.txt").write_text("b")
     own = own_identity()
-    assert CliRunner().invoke(cli.cli, ["id", "export", "mine"]).exit_code == 0
+    assert ended("id", "export", "mine")[0] == 0
     job, failed, action = halved.job(3), broken.job(1), noted.job(1)
     job.result()
     action.result()
@@ -222,7 +224,8 @@ def test_what_commands_tell_as_json(tmp_path, monkeypatch):
     seen = set()
     for line in TELLING.strip().splitlines():
         text, *fields = re.split(r"\s{2,}", line.strip())
-        told = told_as_json(in_words(text, words), fields[0].split())
+        done = ended(*in_words(text, words), "--json")
+        told = told_as_json(done, text, fields[0].split())
         if text == "feed create notes":
             words["FEED"] = told[0]["uri"]
         seen.add(max((path for path in COMMANDS if text.startswith(path)), key=len))
@@ -231,13 +234,12 @@ def test_what_commands_tell_as_json(tmp_path, monkeypatch):
     assert not changed.job(1).cached
 
 
-def told_as_json(words, fields):
-    done = CliRunner().invoke(cli.cli, [*words, "--json"])
+def told_as_json(done, words, fields):
     if fields == ["?1"]:  # an error: nothing is told
-        assert (done.exit_code, done.stdout) == (1, "")
+        assert done[:2] == (1, "")
         return []
-    assert done.exit_code == 0, (words, done.output, done.exception)
-    told = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done[0] == 0, (words, *done)
+    told = [json.loads(line) for line in done[1].splitlines()]
     assert told, words
     for one in told:
         for field, _, value in (field.partition("=") for field in fields):
@@ -259,17 +261,40 @@ def test_exit_codes(ended, monkeypatch):
     assert ended("--help")[0] == 0
     assert ended("show", "77aa")[0] == 1
     code, out, err = ended("jobs", "--limit", "many")
-    assert (code, out) == (2, "") and "Try 'kachery jobs --help'" in err and "--limit" in err
+    assert (code, out) == (2, "") and "Try 'kachery jobs -" in err and "--limit" in err
     failing(monkeypatch, OSError(28, "No space left on device", "/there"))
     assert ended("jobs") == (1, "", "kachery: [Errno 28] No space left on device: '/there'\n")
 
 
 def test_exit_codes_are_documented():
     rows = re.findall(r"^\| (\d+) \| (.*) \|$", PAGE.read_text(), re.MULTILINE)
-    assert [int(code) for code, _ in rows] == list(EXIT_CODES)
+    assert {int(code): meaning for code, meaning in rows} == EXIT_CODES
     shown = CliRunner().invoke(cli.cli, ["--help"], terminal_width=200).output
     for code, meaning in EXIT_CODES.items():
         assert re.search(rf"^  {code} +{re.escape(meaning)}$", shown, re.MULTILINE), code
+
+
+def test_what_is_not_as_it_should_be(ended):
+    """Unlike after an error, what was found is told then."""
+    uri = kachery.store_text("text")
+    file = Path(kachery.load_file(uri))
+    file.chmod(0o644)
+    file.write_text("tax")
+    code, out, _ = ended("verify", "--all", "--json")
+    (damage,) = json.loads(out)["damaged"]
+    assert code == 1 and damage["name"].startswith("sha1/") and damage["moved"]
+    code, out, _ = ended("repair", "--json")
+    assert code == 1 and json.loads(out)["lost"] == [uri.partition("?")[0]]
+
+
+def test_warnings_are_lines(ended, monkeypatch):
+    monkeypatch.setattr(
+        COMMANDS["jobs"], "callback", lambda **_: warnings.warn("mind this", stacklevel=1)
+    )
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        assert ended("jobs") == (0, "", "\x1b[33mkachery:\x1b[0m mind this\n")
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError("by 0"), EOFError("by 0"), KeyError("by 0")])
@@ -431,6 +456,7 @@ def test_in_a_pipe(ended, monkeypatch, variables, coloured):
         monkeypatch.setenv(name, value)
     assert bool(COLOUR.search(ended("jobs")[1])) == coloured
     assert bool(COLOUR.search(ended("show", "77aa")[2])) == coloured
+    assert bool(COLOUR.search(ended("show")[2])) == coloured
     assert bool(COLOUR.search(ended("jobs", "--help")[1])) == coloured
     assert not COLOUR.search(ended("jobs", "--json")[1])
 
