@@ -87,7 +87,9 @@ def list_command(as_json: bool) -> None:
 @click.option("--final", is_flag=True, help="End the subfeed after them.")
 @json_option
 def append_command(subfeed: str, messages: tuple[str, ...], final: bool, as_json: bool) -> None:
-    """Append JSON objects: the arguments, or without any the lines of standard input.
+    """Append JSON objects to a subfeed of yours.
+
+    They are the arguments, or without any the lines of standard input.
 
     Example: kachery feed append lab-notes/main '{"temperature": 21.5}'
     """
@@ -131,9 +133,9 @@ def read_command(subfeed: str, follow: bool, start: int, signed: bool, zone: str
 def submit_command(
     subfeed: str, messages: tuple[str, ...], zone: str | None, as_json: bool
 ) -> None:
-    """Put JSON objects into the inbox of somebody's subfeed: arguments, or lines of standard input.
+    """Put JSON objects into the inbox of somebody's subfeed.
 
-    They are signed with your key (kachery id); the owner of the feed decides about them.
+    They are the arguments, or without any the lines of standard input. They are signed with your key (kachery id); the owner of the feed decides about them.
 
     Example: kachery feed submit feed://3b6a27.../main '{"temperature": 21.5}' --zone lab
     """

@@ -32,7 +32,9 @@ _MOST_LINES = 20  # of the jobs that one has asked for, and the like
 @click.argument("job")
 @json_option
 def show(job: str, as_json: bool) -> None:
-    """Show one job, also one that failed: a job id, the beginning of one, or a job:// URI.
+    """Show one job, also one that failed.
+
+    JOB: a job id, the beginning of one, or a job:// URI.
 
     Example: kachery show 3f9a2c
     """
