@@ -135,7 +135,8 @@ def submit_command(
 ) -> None:
     """Put JSON objects into the inbox of somebody's subfeed.
 
-    They are the arguments, or without any the lines of standard input. They are signed with your key (kachery id); the owner of the feed decides about them.
+    They are the arguments, or without any the lines of standard input. They are signed with your key
+    (kachery id); the owner of the feed decides about them.
 
     Example: kachery feed submit feed://3b6a27.../main '{"temperature": 21.5}' --zone lab
     """

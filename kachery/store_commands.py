@@ -128,8 +128,8 @@ def _outcome(done: Collected, dry_run: bool) -> str:
 def pin(what: tuple[str, ...], reason: str, zone: str | None, as_json: bool) -> None:
     """Keep files or jobs from garbage collection.
 
-    WHAT: URIs, or the beginnings of job ids.
-    A job keeps its result, and the jobs that made its arguments. A pin here does not count in a zone.
+    WHAT: URIs, or the beginnings of job ids. A job keeps its result, and the jobs that made its
+    arguments. A pin here does not count in a zone.
 
     Example: kachery pin 3f9a2c --reason "figure 3"
     """
