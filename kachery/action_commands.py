@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,15 +16,17 @@ from kachery_tasks.resolving import actions_like, all_actions, find_action
 from kachery_tasks.resolving import resolve as resolve_action
 from kachery_tasks.settings import current, using
 
-from .running import SETTINGS
+from .help_pages import Command
+from .telling import Column, json_lines_option, json_option, tell_facts, tell_json, tell_table
 
 
-@click.command(context_settings=SETTINGS)
+@click.command(cls=Command)
 @click.argument("job")
 @click.option("--done", "outcome", flag_value=FINISHED, help="It has done what it should.")
 @click.option("--failed", "outcome", flag_value=ERROR, help="It has not.")
 @click.option("--zone", help="In this zone, not the one in force.")
-def resolve(job: str, outcome: str | None, zone: str | None) -> None:
+@json_option
+def resolve(job: str, outcome: str | None, zone: str | None, as_json: bool) -> None:
     """Say what became of an action whose outcome is unknown: --done or --failed.
 
     Look first at what it has done in the outside world. JOB is a job id, the beginning of one, or a job://
@@ -38,17 +39,20 @@ def resolve(job: str, outcome: str | None, zone: str | None) -> None:
     with _where(zone) as store:
         found = find_action(store, job)
         said = resolve_action(store, found.job_id, done=outcome == FINISHED)
+    if as_json:
+        tell_json(_as_json(said))
+        return
     click.echo(f"{clean(said.action)} (job {said.job_id[:12]}): {said.state}, as {said.by} says")
 
 
-@click.command(context_settings=SETTINGS)
+@click.command(cls=Command)
 @click.option(
     "--state",
     type=click.Choice([PENDING, RUNNING, FINISHED, ERROR, UNKNOWN]),
     help="Only those in this state.",
 )
 @click.option("--zone", help="In this zone, not the one in force.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on each line.")
+@json_lines_option
 def actions(state: str | None, zone: str | None, as_json: bool) -> None:
     """List the actions that were asked for, newest first, and their states.
 
@@ -58,14 +62,12 @@ def actions(state: str | None, zone: str | None, as_json: bool) -> None:
         found = [one for one in all_actions(store) if state in (None, one.state)]
     found.sort(key=lambda one: one.started, reverse=True)
     if as_json:
-        for one in found:
-            click.echo(json.dumps(_as_json(one)))
+        tell_json(*map(_as_json, found))
         return
-    width = max((len(one.action) for one in found), default=6)
-    click.echo(f"{'JOB':12}  {'ACTION':{width}}  {'STATE':8}  WHEN")
-    for one in found:
-        name = clean(one.action)
-        click.echo(f"{one.job_id[:12]}  {name:{width}}  {one.state:8}  {_when(one.changed)}")
+    tell_table(
+        [Column("JOB", 12), Column("ACTION", shrinks=True), Column("STATE", 8), Column("WHEN")],
+        [(one.job_id[:12], one.action, one.state, _when(one.changed)) for one in found],
+    )
 
 
 def show_action(store: Store, job: str, *, as_json: bool) -> bool:
@@ -74,17 +76,10 @@ def show_action(store: Store, job: str, *, as_json: bool) -> bool:
         return False
     found = find_action(store, job)
     if as_json:
-        click.echo(json.dumps(_as_json(found)))
-        return True
-    for name, text in _lines(found):
-        click.echo(f"{name:12} {clean(text)}")
+        tell_json(_as_json(found))
+    else:
+        tell_facts(_lines(found))
     return True
-
-
-def add_action_commands(group: click.Group) -> None:
-    """Add these commands to a group."""
-    for command in (actions, resolve):
-        group.add_command(command)
 
 
 @contextmanager

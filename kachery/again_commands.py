@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import datetime
-import json
 import os
 import sys
-from typing import Any
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from typing import Any, NamedTuple
 
 import click
 
 from kachery_store.errors import KacheryError
 from kachery_store.progress import progress_of
-from kachery_store.saying import clean
 from kachery_tasks.errors import NotReproducible
 from kachery_tasks.job_table import Run, runs
 from kachery_tasks.listing import find_record
@@ -22,9 +22,12 @@ from kachery_tasks.reproducing import Reproducing, sample
 from kachery_tasks.settings import current
 from kachery_tasks.stale import StaleJob, report, stale
 
-from .running import SETTINGS
+from .help_pages import Command
+from .running import say_error
+from .telling import Column, bad, good, json_lines_option, odd, tell_json, tell_table
 
 _EXIT = {SAME: 0, DIFFERENT: 1, CANNOT: 2}
+_STYLE = {SAME: good, DIFFERENT: bad, CANNOT: odd}
 
 _task_option = click.option(
     "--task", help="Only of this task: its name, or the part after the colon."
@@ -36,10 +39,9 @@ _import_option = click.option(
     metavar="MODULE",
     help="Import this first: it defines tasks that have names of their own. May be repeated.",
 )
-_json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object on each line.")
 
 
-@click.command("runs", context_settings=SETTINGS)
+@click.command("runs", cls=Command)
 @click.option("--feed", default="jobs", show_default=True, help="The name or URI of anybody's.")
 @click.option("--zone", help="Read it in this zone.")
 @_task_option
@@ -47,7 +49,7 @@ _json_option = click.option("--json", "as_json", is_flag=True, help="One JSON ob
 @click.option(
     "--limit", type=click.IntRange(min=0), default=50, show_default=True, help="0 for all."
 )
-@_json_option
+@json_lines_option
 def runs_command(
     feed: str, zone: str | None, task: str | None, every: bool, limit: int, as_json: bool
 ) -> None:
@@ -59,40 +61,58 @@ def runs_command(
     shown = found[: limit or None]
     if as_json:
         for run in shown:
-            told = {**run._asdict(), "verdicts": [one._asdict() for one in run.verdicts]}
-            click.echo(json.dumps(told))
+            tell_json({**run._asdict(), "verdicts": [one._asdict() for one in run.verdicts]})
         return
-    width = max((len(run.task) for run in shown), default=4)
-    click.echo(f"{'JOB':12}  {'TASK':{width}}  {'WHEN':19}  {'BY':20}  RESULT")
-    for run in shown:
-        click.echo(_row(run, width))
+    tell_table(_COLUMNS, [_row(run) for run in shown])
     if len(shown) < len(found):
         click.echo(f"{len(shown)} of {len(found)} jobs; --limit 0 shows all", err=True)
 
 
-def _row(run: Run, width: int) -> str:
+_COLUMNS = (
+    Column("JOB", 12),
+    Column("TASK", shrinks=True),
+    Column("WHEN", 19),
+    Column("BY", 20),
+    Column("RESULT"),
+)
+
+
+def _row(run: Run) -> tuple[str, ...]:
     moment = datetime.datetime.fromtimestamp(run.started).astimezone()
-    by = clean(f"{run.user}@{run.host}")
     verdict = f"  {run.verdicts[-1].verdict} when run again" if run.verdicts else ""
     status = "" if run.status == "finished" else f"  {run.status}"
     return (
-        f"{run.job_id[:12]}  {clean(run.task):{width}}  {moment:%Y-%m-%d %H:%M:%S}  {by:20}"
-        f"  {run.result[:12]}{status}{verdict}"
+        run.job_id[:12],
+        run.task,
+        f"{moment:%Y-%m-%d %H:%M:%S}",
+        f"{run.user}@{run.host}",
+        f"{run.result[:12]}{status}{verdict}",
     )
 
 
-@click.command("reproduce", context_settings=SETTINGS)
+class _Verdict(NamedTuple):
+    """What came of running one job again: the kind, and why or where."""
+
+    record: Record
+    kind: str
+    why: list[str]
+    environment: list[str]
+
+
+@click.command("reproduce", cls=Command)
 @click.argument("job", nargs=-1)
 @click.option("--sample", "count", type=click.IntRange(min=1), help="So many jobs, at random.")
 @_task_option
 @click.option("--seed", type=int, help="Chooses the same jobs again.")
 @_import_option
+@json_lines_option
 def reproduce_command(
     job: tuple[str, ...],
     count: int | None,
     task: str | None,
     seed: int | None,
     imports: tuple[str, ...],
+    as_json: bool,
 ) -> None:
     """Run stored jobs again, and say whether they give the same.
 
@@ -100,71 +120,89 @@ def reproduce_command(
     folder or where Python finds it, so its code runs. Exit code 0: some were run again, and all of these
     gave the same; 1: some gave another result; 2: none could be run again, or something else went wrong.
 
+    Example: kachery reproduce 3f9a2c
     Example: kachery reproduce --sample 20 --task denoise
     """
     if bool(job) == (count is not None):
         raise click.UsageError("say which: JOB, or --sample N")
     try:
-        verdicts = _verdicts(job, count, task, seed, imports)
+        records = _chosen(job, count, task, seed)
+        tell = _tell_as_json if as_json else _tell
+        verdicts = _verdicts(records, imports, tell)
     except KacheryError as error:
-        click.echo(f"kachery: {error}", err=True)
-        sys.exit(2)
+        say_error(error)
+        sys.exit(_EXIT[CANNOT])
     told = {kind: verdicts.count(kind) for kind in _EXIT}
-    if len(verdicts) != 1:
+    if len(verdicts) != 1 and not as_json:
         click.echo(", ".join(f"{number} {kind}" for kind, number in told.items()))
     sys.exit(_EXIT[DIFFERENT if told[DIFFERENT] else SAME if told[SAME] else CANNOT])
 
 
-def _verdicts(
-    job: tuple[str, ...],
-    count: int | None,
-    task: str | None,
-    seed: int | None,
-    imports: tuple[str, ...],
-) -> list[str]:
+def _chosen(
+    job: tuple[str, ...], count: int | None, task: str | None, seed: int | None
+) -> list[Record]:
     store = current().store
     if count is None:
-        records = [find_record(store, one) for one in job]
-    else:
-        with progress_of("looked at", None, unit="job") as bar:
-            records = sample(store, count, task, seed, bar.add)
+        return [find_record(store, one) for one in job]
+    with progress_of("looked at", None, unit="job") as bar:
+        return sample(store, count, task, seed, bar.add)
+
+
+def _verdicts(
+    records: list[Record], imports: tuple[str, ...], tell: Callable[[_Verdict], None]
+) -> list[str]:
     _import_from_here()
-    again = Reproducing(store, imports)
+    again = Reproducing(current().store, imports)
     verdicts = []
     with progress_of("run again", len(records), unit="job") as bar:
         for record in records:
-            verdicts.append(_verdict(again, record))
+            verdict = _verdict(again, record)
+            tell(verdict)
+            verdicts.append(verdict.kind)
             bar.add()
     return verdicts
 
 
-def _verdict(again: Reproducing, record: Record) -> str:
-    """Run one job again and say what came of it."""
-    what = f"{record.task} (job {record.job_id[:12]})"
+def _verdict(again: Reproducing, record: Record) -> _Verdict:
+    """Run one job again and say what came of it; what its task prints is no part of that."""
     try:
-        found = again.run(record)
-    except NotReproducible as error:
-        click.echo(f"{CANNOT}: {error}")
-        return CANNOT
+        with redirect_stdout(sys.stderr):
+            found = again.run(record)
     except KacheryError as error:
-        click.echo(f"{CANNOT}: {what}: {error}")
-        return CANNOT
+        return _Verdict(record, CANNOT, [_why_not(record, error)], [])
     except Exception as error:  # noqa: BLE001 - of the task
-        click.echo(f"{DIFFERENT}: {what}\n  {raised_now(error)}")
-        return DIFFERENT
-    lines = [*found.differences, *found.environment]
-    click.echo(f"{SAME}: {what}" if found.same else _different(what, lines))
-    return SAME if found.same else DIFFERENT
+        return _Verdict(record, DIFFERENT, [raised_now(error)], [])
+    return _Verdict(record, SAME if found.same else DIFFERENT, found.differences, found.environment)
 
 
-def _different(what: str, differences: list[str]) -> str:
-    return "\n".join([f"{DIFFERENT}: {what}", *(f"  {place}" for place in differences)])
+def _why_not(record: Record, error: KacheryError) -> str:
+    return str(error) if isinstance(error, NotReproducible) else f"{_named(record)}: {error}"
 
 
-@click.command("stale", context_settings=SETTINGS)
+def _named(record: Record) -> str:
+    return f"{record.task} (job {record.job_id[:12]})"
+
+
+def _tell(verdict: _Verdict) -> None:
+    kind = _STYLE[verdict.kind](verdict.kind)
+    if verdict.kind == CANNOT:
+        click.echo(f"{kind}: {verdict.why[0]}")
+        return
+    click.echo(f"{kind}: {_named(verdict.record)}")
+    if verdict.kind == DIFFERENT:
+        for line in [*verdict.why, *verdict.environment]:
+            click.echo(f"  {line}")
+
+
+def _tell_as_json(verdict: _Verdict) -> None:
+    told = {"job_id": verdict.record.job_id, "task": verdict.record.task, "verdict": verdict.kind}
+    tell_json({**told, "why": verdict.why, "environment": verdict.environment})
+
+
+@click.command("stale", cls=Command)
 @_task_option
 @_import_option
-@_json_option
+@json_lines_option
 def stale_command(task: str | None, imports: tuple[str, ...], as_json: bool) -> None:
     """What would be computed again if the stored calls were made now, and why.
 
@@ -177,8 +215,7 @@ def stale_command(task: str | None, imports: tuple[str, ...], as_json: bool) -> 
     with progress_of("looked at", None, unit="job") as bar:
         found = stale(task, imports=imports, seen=bar.add)
     if as_json:
-        for one in found:
-            click.echo(json.dumps(_as_json(one)))
+        tell_json(*map(_as_json, found))
         return
     for line in report(found):
         click.echo(line)

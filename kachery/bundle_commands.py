@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
+from typing import Any
 
 import click
 
@@ -15,12 +16,13 @@ from kachery_store.saying import clean
 from kachery_tasks.bundles import BundleReport, Imported, bundle, import_bundle, verify_bundle
 from kachery_tasks.trusted_keys import trusted_keys
 
-from .running import SETTINGS
+from .help_pages import Command
+from .telling import json_option, odd, tell_json
 
 _SHOWN = 20  # lines of each kind
 
 
-@click.command("bundle", context_settings=SETTINGS)
+@click.command("bundle", cls=Command)
 @click.argument("thing")
 @click.option("-o", "--output", required=True, help="The file to write.", metavar="FILE")
 @click.option(
@@ -28,7 +30,8 @@ _SHOWN = 20  # lines of each kind
     is_flag=True,
     help="Also the results of earlier jobs, and the files that they began with.",
 )
-def bundle_command(thing: str, output: str, with_intermediates: bool) -> None:
+@json_option
+def bundle_command(thing: str, output: str, with_intermediates: bool, as_json: bool) -> None:
     """Write a value, its lineage and all records into one file.
 
     THING is a job, a URI, or a file on disk, as for `kachery lineage`. Others check the file without any
@@ -37,14 +40,21 @@ def bundle_command(thing: str, output: str, with_intermediates: bool) -> None:
     Example: kachery bundle 3f9a2c -o figure3.zip
     """
     done = bundle(thing, output, with_intermediates=with_intermediates)
+    if as_json:
+        tell_json(done._asdict())
+        return
     click.echo(f"{done.path}: {clean(done.about)}, {done.jobs} jobs, {size_text(done.bytes)}")
     _tell("not in it, --with-intermediates adds it", done.left_out)
     _tell("not to be had", done.gone)
 
 
-def verify_file(path: str) -> None:
+def verify_file(path: str, *, as_json: bool) -> None:
     """Check a bundle, and say what it has and who vouches for it."""
-    _tell_report(verify_bundle(path))
+    report = verify_bundle(path)
+    if as_json:
+        tell_json(report._asdict())
+    else:
+        _tell_report(report)
 
 
 def _tell_report(report: BundleReport) -> None:
@@ -86,19 +96,30 @@ def _known(key: str) -> str:
     return clean(f", whom you trust{f' as {trusted[0].name}' if trusted[0].name else ''}")
 
 
-@click.command("import", context_settings=SETTINGS)
+@click.command("import", cls=Command)
 @click.argument("file")
-def import_command(file: str) -> None:
+@json_option
+def import_command(file: str, as_json: bool) -> None:
     """Verify a bundle and bring it into the local store.
 
     Records count only if a key that you trust has signed them (`kachery trust`). The exit code is 1 when
     some did not.
+
+    Example: kachery import figure3.zip
     """
     done = import_bundle(file)
-    _tell_report(done.report)
-    _tell_imported(done)
+    if as_json:
+        tell_json(_as_json(done))
+    else:
+        _tell_report(done.report)
+        _tell_imported(done)
     if done.refused:
         sys.exit(1)
+
+
+def _as_json(done: Imported) -> dict[str, Any]:
+    refused = [{"uri": uri, "why": why} for uri, why in done.refused]
+    return {**done._asdict(), "report": done.report._asdict(), "refused": refused}
 
 
 def _tell_imported(done: Imported) -> None:
@@ -109,7 +130,7 @@ def _tell_imported(done: Imported) -> None:
     _tell("here with another result, which stays", done.differing)
     for why in dict.fromkeys(why for _, why in done.refused):
         refused = [uri for uri, reason in done.refused if reason == why]
-        click.echo(f"refused   {len(refused)} records: {clean(why)}")
+        click.echo(odd(f"refused   {len(refused)} records: {clean(why)}"))
         _tell("refused", refused)
 
 

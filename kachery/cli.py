@@ -5,58 +5,68 @@ from __future__ import annotations
 import click
 
 from kachery_tasks._version import __version__
-from kachery_tasks.explain import explain_record
-from kachery_tasks.listing import find_record
-from kachery_tasks.settings import current
 
-from .action_commands import add_action_commands
-from .again_commands import reproduce_command, runs_command, stale_command
-from .bundle_commands import bundle_command, import_command
-from .feed_commands import feed_commands
-from .jobs_commands import jobs, show
-from .lineage_commands import lineage_command
-from .running import SETTINGS, run_command
-from .store_commands import add_store_commands
-from .trust_commands import id_commands, trust_commands
-from .zone_commands import pull_command, push_command, zone_commands
+from .running import run_command
+from .sections import SectionedGroup
 
 
-@click.group(context_settings=SETTINGS)
+@click.group(cls=SectionedGroup)
 @click.version_option(__version__, prog_name="kachery")
 def cli() -> None:
-    """Look at what kachery has stored.
+    """Look at what kachery has stored, share it, and keep it in order.
 
     The store is the folder named by KACHERY_DIR, or ~/.kachery.
+
+    Example: kachery jobs --task denoise
+    Example: kachery show 3f9a2c
+    Example: kachery jobs --help
     """
 
 
-add_store_commands(cli)
-for _group in (id_commands, trust_commands):
-    cli.add_command(_group)
-add_action_commands(cli)
-for _command in (jobs, show, feed_commands, zone_commands, push_command, pull_command):
-    cli.add_command(_command)
-for _command in (lineage_command, bundle_command, import_command):
-    cli.add_command(_command)
-for _command in (runs_command, reproduce_command, stale_command):
-    cli.add_command(_command)
-
-
-@cli.command(context_settings=SETTINGS)
-@click.argument("job")
-@click.argument("other", required=False)
-def explain(job: str, other: str | None) -> None:
-    """Tell what differs between two stored jobs, and what the code's fingerprint covers.
-
-    Without OTHER, JOB is compared with the nearest job of its task. In Python, f.explain(...) tells
-    why a call is a hit or a miss.
-
-    Example: kachery explain 3f9a2c 77ab12
-    """
-    store = current().store
-    record = find_record(store, job)
-    compared = None if other is None else find_record(store, other)
-    click.echo(str(explain_record(store, record, compared)))
+# Where each command is: most of the time that one takes would be the imports of the others.
+_SECTIONS = {
+    "Jobs": {
+        "jobs": "jobs_commands:jobs",
+        "show": "show_command:show",
+        "explain": "explain_command:explain",
+        "stale": "again_commands:stale_command",
+        "runs": "again_commands:runs_command",
+        "reproduce": "again_commands:reproduce_command",
+        "lineage": "lineage_commands:lineage_command",
+        "actions": "action_commands:actions",
+        "resolve": "action_commands:resolve",
+    },
+    "Sharing": {
+        "zone": "zone_commands:zone_commands",
+        "push": "zone_commands:push_command",
+        "pull": "zone_commands:pull_command",
+        "bundle": "bundle_commands:bundle_command",
+        "import": "bundle_commands:import_command",
+    },
+    "Trust": {
+        "id": "trust_commands:id_commands",
+        "trust": "trust_commands:trust_commands",
+    },
+    "Feeds": {"feed": "feed_commands:feed_commands"},
+    "Files": {
+        "store": "named_file_commands:store_files",
+        "link": "named_file_commands:link_files",
+        "load": "named_file_commands:load_file",
+        "cat": "named_file_commands:cat_file",
+        "info": "info_command:info",
+    },
+    "Keeping": {
+        "gc": "store_commands:gc",
+        "pin": "store_commands:pin",
+        "unpin": "store_commands:unpin",
+        "pins": "store_commands:pins",
+        "verify": "health_commands:verify",
+        "repair": "health_commands:repair",
+        "doctor": "health_commands:doctor",
+    },
+}
+for _title, _places in _SECTIONS.items():
+    cli.add_section(_title, {name: f"{__package__}.{place}" for name, place in _places.items()})
 
 
 def run() -> None:

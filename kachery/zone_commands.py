@@ -8,7 +8,7 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
@@ -20,34 +20,51 @@ from kachery_store.zone_settings import ZoneSettings, zone_named, zones_of
 from kachery_tasks.carrying import Carried, pull, push
 from kachery_tasks.settings import current, using
 
-from .running import SETTINGS
+from .help_pages import Command, Group
+from .telling import bad, bold, json_lines_option, json_option, odd, tell_facts, tell_json
 
 _NAME = re.compile("[A-Za-z0-9_-]{1,64}")
 _SKEW = 60.0  # seconds
 
 
-@click.group("zone", context_settings=SETTINGS)
+@click.group("zone", cls=Group)
 def zone_commands() -> None:
     """Shared stores: a bucket, or a folder of the lab.
 
     Zones are tables of kachery.toml in the store's folder (KACHERY_CONFIG names another file).
     KACHERY_ZONE names the one in force.
+
+    Example: kachery zone add lab s3://our-bucket/kachery --profile lab
+    Example: kachery zone check lab
     """
 
 
-@zone_commands.command("list", context_settings=SETTINGS)
-def list_zones() -> None:
-    """List the zones that are configured; a star marks the one in force."""
+@zone_commands.command("list")
+@json_lines_option
+def list_zones(as_json: bool) -> None:
+    """List the zones that are configured; a star marks the one in force.
+
+    Example: kachery zone list
+    """
     settings = current()
     in_force = settings.zone_settings()
     zones = zones_of(settings.root)
     if not zones:
-        click.echo("no zones are configured: kachery zone add NAME URL", err=True)
+        click.echo(odd("no zones are configured: kachery zone add NAME URL"), err=True)
     for name, zone in sorted(zones.items()):
-        click.echo(f"{'*' if zone == in_force else ' '} {name:16} {zone.url}{_told(zone)}")
+        if as_json:
+            tell_json({**_as_json(zone), "in_force": zone == in_force})
+            continue
+        click.echo(
+            f"{'*' if zone == in_force else ' '} {bold(f'{name:16}')} {zone.url}{_told(zone)}"
+        )
 
 
-@zone_commands.command("add", context_settings=SETTINGS)
+def _as_json(zone: ZoneSettings) -> dict[str, Any]:
+    return {**zone._asdict(), "options": dict(zone.options)}
+
+
+@zone_commands.command("add")
 @click.argument("name")
 @click.argument("url")
 @click.option("--endpoint-url", help="Of a server other than Amazon's.")
@@ -56,7 +73,8 @@ def list_zones() -> None:
 @click.option("--anon", is_flag=True, help="Without credentials.")
 @click.option("--read-only", is_flag=True, help="Never send anything there.")
 @click.option("--expires", help="How long its content lives, as 30d.")
-def add_zone(name: str, url: str, **given: Any) -> None:
+@json_option
+def add_zone(name: str, url: str, as_json: bool, **given: Any) -> None:
     """Add a zone to kachery.toml.
 
     URL is s3://bucket/prefix, a folder, or another URL of fsspec. Credentials come from the profile or
@@ -80,41 +98,67 @@ def add_zone(name: str, url: str, **given: Any) -> None:
     except ConfigError:
         _without(path, "\n".join(lines) + "\n")
         raise
+    if as_json:
+        tell_json({**_as_json(zones_of(root)[name]), "path": path})
+        return
     click.echo(f"added to {path}; try it with: kachery zone check {name}")
 
 
-@zone_commands.command("check", context_settings=SETTINGS)
+@zone_commands.command("check")
 @click.argument("name", required=False)
-def check_zone(name: str | None) -> None:
-    """Try out a zone, by default the one in force: rights, capabilities, clock, speed."""
+@json_option
+def check_zone(name: str | None, as_json: bool) -> None:
+    """Try out a zone, by default the one in force: rights, capabilities, clock, speed.
+
+    Example: kachery zone check lab
+    """
     settings = current()
     chosen = settings.zone_settings() if name is None else zone_named(name, settings.root)
     if chosen is None:
         raise ConfigError("no zone is in force; name one: kachery zone check NAME")
+    told: dict[str, Any] = _as_json(chosen)
+    for fact in _tried(chosen):
+        told |= fact.told
+        if fact.text and not as_json:
+            tell_facts([(fact.name, fact.text)])
+    if as_json:
+        tell_json(told)
+
+
+class _Fact(NamedTuple):
+    """Something about a zone: for people, if they need it, and for programs."""
+
+    name: str
+    text: str
+    told: dict[str, Any]
+
+
+def _tried(chosen: ZoneSettings) -> Iterator[_Fact]:
     zone = chosen.open()
-    click.echo(f"zone         {chosen.name} at {zone.backend.url}{_told(chosen)}")
+    url = zone.backend.url
+    yield _Fact("zone", f"{chosen.name} at {url}{_told(chosen)}", {"url": url})
     began = time.perf_counter()
     zone.prepare(writing=False)
-    click.echo(f"reading      works, {1000 * (time.perf_counter() - began):.0f} ms")
+    took = time.perf_counter() - began
+    yield _Fact("reading", f"works, {1000 * took:.0f} ms", {"reading_seconds": took})
     if not chosen.read_only:
-        _check_writing(zone.backend)
+        yield from _tried_writing(zone.backend)
 
 
-def _check_writing(backend: Any) -> None:
+def _tried_writing(backend: Any) -> Iterator[_Fact]:
     name = f"tmp/check.{os.urandom(8).hex()}"
     began = time.perf_counter()
     backend.create(name, b"kachery zone check", durable=True)
     took = time.perf_counter() - began
     status = backend.status(name)
     backend.remove(name)
-    click.echo(f"writing      works, {1000 * took:.0f} ms")
+    yield _Fact("writing", f"works, {1000 * took:.0f} ms", {"writing_seconds": took})
     for capability, has in backend.capabilities._asdict().items():
-        click.echo(f"{capability:12} {'yes' if has else 'no'}: {_MEANING[capability]}")
+        text = f"{'yes' if has else 'no'}: {_MEANING[capability]}"
+        yield _Fact(capability, text, {capability: bool(has)})
     skew = 0.0 if status is None else status.modified - time.time()
-    if abs(skew) > _SKEW:
-        click.echo(
-            f"clock        differs by {skew:.0f} s from this machine's: set one of them right"
-        )
+    text = f"differs by {skew:.0f} s from this machine's: set one of them right"
+    yield _Fact("clock", text if abs(skew) > _SKEW else "", {"clock_skew": skew})
 
 
 _MEANING = {
@@ -125,25 +169,33 @@ _MEANING = {
 }
 
 
-@click.command("push", context_settings=SETTINGS)
+@click.command("push", cls=Command)
 @click.argument("things", nargs=-1)
 @click.option("--zone", help="Instead of the one in force.")
-def push_command(things: tuple[str, ...], zone: str | None) -> None:
+@json_option
+def push_command(things: tuple[str, ...], zone: str | None, as_json: bool) -> None:
     """Send files (URIs) and jobs (ids) to the zone, with all that they need.
 
     Without arguments: what waits because the zone could not be reached.
+
+    Example: kachery push 3f9a2c --zone lab
+    Example: kachery push
     """
     with _zone(zone), progress_bar("push", None, unit="things") as add:
-        _report("sent", push(*things, progress=add))
+        _report("sent", push(*things, progress=add), as_json=as_json)
 
 
-@click.command("pull", context_settings=SETTINGS)
+@click.command("pull", cls=Command)
 @click.argument("things", nargs=-1, required=True)
 @click.option("--zone", help="Instead of the one in force.")
-def pull_command(things: tuple[str, ...], zone: str | None) -> None:
-    """Bring files (URIs) and jobs (ids) here from the zone, with all that they need."""
+@json_option
+def pull_command(things: tuple[str, ...], zone: str | None, as_json: bool) -> None:
+    """Bring files (URIs) and jobs (ids) here from the zone, with all that they need.
+
+    Example: kachery pull sha1://b971c6... --zone lab
+    """
     with _zone(zone), progress_bar("pull", None, unit="things") as add:
-        _report("here now", pull(*things, progress=add))
+        _report("here now", pull(*things, progress=add), as_json=as_json)
 
 
 @contextmanager
@@ -155,10 +207,13 @@ def _zone(name: str | None) -> Iterator[None]:
         yield
 
 
-def _report(what: str, carried: Carried) -> None:
+def _report(what: str, carried: Carried, *, as_json: bool) -> None:
     for one in carried.lost:
-        click.echo(f"kachery: lost: {one}", err=True)
-    click.echo(f"{carried.things} things {what}")
+        click.echo(f"kachery: {bad('lost')}: {one}", err=True)
+    if as_json:
+        tell_json(carried._asdict())
+    else:
+        click.echo(f"{carried.things} things {what}")
     if carried.lost:
         raise KacheryError(f"{len(carried.lost)} things could not be sent")
 

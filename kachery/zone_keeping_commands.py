@@ -12,7 +12,20 @@ from kachery_store.zone_plan import ZonePolicy
 from kachery_tasks import keeping, zone_keeping
 from kachery_tasks.settings import current
 
+from .telling import tell_json
+
 _SHOWN = 20  # lines of what goes; --verbose shows all
+
+
+def collect_as_json(zone: str, policy: ZonePolicy, *, dry_run: bool) -> None:
+    """Collect garbage in a zone, and tell programs what went."""
+    going = []
+
+    def tell(name: str, size: int) -> None:
+        going.append({"what": _uri(name), "size": size})
+
+    done = zone_keeping.gc(zone, policy, dry_run=dry_run, tell=tell)
+    tell_json({"zone": zone, "dry_run": dry_run, **done._asdict(), "going": going})
 
 
 def collect(zone: str, policy: ZonePolicy, *, dry_run: bool, verbose: bool) -> None:
