@@ -1,21 +1,19 @@
 """Spike sorting, from a raw file to a figure: what a second look at the data costs.
 
-    python examples/03_spike_sorting.py [--output FOLDER]
+    python examples/03_spike_sorting.py
 
 spike_steps.py has the steps, spike_figure.py the figure, spike_recording.py makes the raw file. The
 analysis runs three times, each time in a new process: with an empty store, again, and with other
 settings of the clustering.
 """
 
-import argparse
 import multiprocessing
-import shutil
 import time
 from collections import Counter
-from pathlib import Path
 
 import spike_recording
 import spike_steps as steps
+from own_store import own_store
 from spike_figure import draw
 
 import kachery
@@ -25,11 +23,7 @@ FEW, MORE = range(2, 8), range(2, 12)  # how many clusters to try
 
 def main():
     """Make a recording, sort it three times, and see that only what must be computed is."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "output")
-    folder = parser.parse_args().output.resolve() / "spike_sorting"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    folder = own_store("spike_sorting")
     truth = spike_recording.make(folder / "recording.dat")
     size = (folder / "recording.dat").stat().st_size
     print(f"A raw file of {size / 1e6:.0f} MB: {len(truth)} neurons, 32 channels, a minute.")
@@ -42,15 +36,14 @@ def main():
     assert not computed, "all of it is known"
 
     computed, accuracies = run("Run 3, with more clusters to choose from", folder, truth, MORE)
-    assert not computed.keys() & {"clean", "detect", "cut_out", "project"}, (
-        "not asked about clusters"
-    )
-    assert computed["cluster"] == len(MORE) - len(FEW), "some numbers were tried before"
+    before = {"clean", "detect", "cut_out", "project"}
+    assert not computed.keys() & before, "what comes before the clustering is known"
+    assert computed["cluster"] == len(MORE) - len(FEW), "some numbers of clusters were tried"
     assert len(accuracies) == spike_recording.UNITS, "each neuron is found"
     assert min(accuracies) > 0.9, "and its spikes are"
 
-    with kachery.using(dir=folder / "store"):
-        print(f"\nHow {folder / 'figure.png'} was made:\n{kachery.lineage(folder / 'figure.png')}")
+    print("\nHow examples/output/spike_sorting/figure.png was made")
+    print(kachery.lineage(folder / "figure.png"))
 
 
 def run(title, folder, truth, counts):
@@ -68,14 +61,11 @@ def run(title, folder, truth, counts):
 def analyse(folder, truth, counts):
     """Sort the recording. Nothing runs before `gather`, which works on chunks side by side."""
     started = time.time()
-    with kachery.using(dir=folder / "store"):
-        uri = kachery.link_file(
-            folder / "recording.dat"
-        )  # makes no copy; the URI names the content
-        figure, matches = make_jobs(uri, truth, counts)
-        figure_uri, matched = kachery.gather([figure, matches])
-        kachery.load_file(figure_uri, dest=folder / "figure.png")
-        records = [job.record for job in kachery.lineage(figure).jobs.values()]
+    uri = kachery.link_file(folder / "recording.dat")  # makes no copy; the URI names the content
+    figure, matches = make_jobs(uri, truth, counts)
+    figure_uri, matched = kachery.gather([figure, matches])
+    kachery.load_file(figure_uri, dest=folder / "figure.png")
+    records = [job.record for job in kachery.lineage(figure).jobs.values()]
     new = sorted((record.started, record.task) for record in records if record.started > started)
     computed = Counter(task.partition(":")[2] for _, task in new)
     return computed, [accuracy for _, accuracy in matched.values()]

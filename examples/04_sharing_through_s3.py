@@ -9,16 +9,14 @@ of your own, the credentials come from the environment; what is put there stays.
 
 import argparse
 import os
-import shutil
 import subprocess
 import sys
 import uuid
 from contextlib import nullcontext
 from pathlib import Path
 
+from own_store import own_store
 from s3_server import Bucket, bucket_on_this_machine
-
-OUTPUT = Path(__file__).parent / "output" / "sharing"
 
 
 class Person:
@@ -26,12 +24,9 @@ class Person:
 
     def __init__(self, name: str, bucket: Bucket) -> None:
         self.name = name
-        folder = OUTPUT / name
-        self.environment = os.environ | bucket.variables
-        self.environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        self.environment["KACHERY_DIR"] = str(folder / "store")
-        self.environment["KACHERY_USER_DIR"] = str(folder / "keys")
-        self.environment["KACHERY_ZONE"] = "lab"
+        own_store(f"sharing/{name}")
+        commands = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        self.environment = os.environ | bucket.variables | {"KACHERY_ZONE": "lab", "PATH": commands}
 
     def types(self, command: str) -> str:
         """Run a command, print both, and return what it said."""
@@ -55,7 +50,6 @@ def main():
     parser.add_argument("bucket", nargs="?", help="s3://bucket/prefix")
     parser.add_argument("--endpoint-url", help="of a server other than Amazon's")
     given = parser.parse_args()
-    shutil.rmtree(OUTPUT, ignore_errors=True)
     theirs = Bucket(f"{given.bucket}/{uuid.uuid4()}", given.endpoint_url, {})
     with nullcontext(theirs) if given.bucket else bucket_on_this_machine() as bucket:
         share(bucket)

@@ -8,8 +8,6 @@ parts. It changes its answers, takes an order of somebody who is killed meanwhil
 
 import json
 import multiprocessing
-import os
-import shutil
 import subprocess
 import sys
 import urllib.request
@@ -17,10 +15,9 @@ import warnings
 from pathlib import Path
 
 from lab_server import Lab
+from own_store import own_store
 
 import kachery
-
-STORE = Path(__file__).parent / "output" / "query_and_action"
 
 
 @kachery.query(ignore=("server",))  # where one asks is no part of the question
@@ -44,8 +41,7 @@ def order(part, *, server):
 
 def main():
     """Ask and order, in good times and in bad ones."""
-    shutil.rmtree(STORE, ignore_errors=True)
-    os.environ["KACHERY_DIR"] = str(STORE)  # also for the other processes
+    own_store("query_and_action")
     lab = Lab()
     ask(lab)
     order_parts(lab)

@@ -4,17 +4,14 @@ python examples/06_feed_lab_notebook.py
 """
 
 import json
-import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+from own_store import own_store
 
 import kachery
-
-OUTPUT = Path(__file__).parent / "output" / "lab_notebook"
 
 
 @kachery.task
@@ -26,19 +23,19 @@ def mean_life(counts):
 
 def main():
     """Keep a notebook, which a colleague reads; then somebody changes what it says."""
-    shutil.rmtree(OUTPUT, ignore_errors=True)
-    os.environ["KACHERY_DIR"] = str(OUTPUT / "store")
-    os.environ["KACHERY_USER_DIR"] = str(OUTPUT / "keys")  # the key of a feed is in no store
+    folder = own_store("lab_notebook")
     feed = kachery.create_feed("lab-notes")
     notebook = feed.load_subfeed("main")
     print(f"a new notebook, which only its owner can write: {feed.uri}")
 
     with colleague_who_reads(notebook.uri) as colleague:
-        write_about(notebook, sample=1)
-        read = [colleague.stdout.readline()]  # the notebook is still being written
-        submitted = feed.create_snapshot(["main"])
-        write_about(notebook, sample=2)
-        notebook.finalize()  # who reads need not wait any longer
+        try:
+            write_about(notebook, sample=1)
+            read = [colleague.stdout.readline()]  # the notebook is still being written
+            submitted = feed.create_snapshot(["main"])
+            write_about(notebook, sample=2)
+        finally:
+            notebook.finalize()  # who reads need not wait for more
         read += colleague.stdout
     for sample, line in enumerate(read, 1):
         print(f"\nwhat the colleague has read of sample {sample}:")
@@ -46,7 +43,7 @@ def main():
     assert len(read) == 2
 
     print("\nall of it is as it was signed:", kachery.verify_feed(feed.uri))
-    change("decays", "doubts")
+    change(folder / "store" / "feeds", "decays", "doubts")
     try:
         kachery.verify_feed(feed.uri)
     except kachery.FeedDamaged as error:
@@ -87,9 +84,9 @@ def check(entry, sample):
     assert mean_life.job(counts).uri == entry["result"]
 
 
-def change(word, other):
-    """Change a word in the files of the feed, as somebody who can write to the disk could."""
-    for file in (OUTPUT / "store" / "feeds").rglob("*"):
+def change(feeds, word, other):
+    """Change a word in the files of feeds, as somebody who can write to the disk could."""
+    for file in feeds.rglob("*"):
         if file.is_file() and word.encode() in file.read_bytes():
             content = file.read_bytes().replace(word.encode(), other.encode())
             file.unlink()
