@@ -13,7 +13,7 @@ demo: $(READY)
 
 # The demo is the first of them. Each says what it shows, and fails when that is not so.
 examples: demo
-	set -e; for example in $(filter-out examples/01_%,$(sort $(wildcard examples/[0-9][0-9]_*.py))); do \
+	@set -e; for example in $(filter-out examples/01_%,$(sort $(wildcard examples/[0-9][0-9]_*.py))); do \
 	    printf '\n== %s\n' $$example; $(BIN)/python $$example; \
 	done
 

@@ -2,8 +2,8 @@
 
 import io
 
-import matplotlib
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 from spike_recording import PROBE, RATE
 from spike_steps import BEFORE, MARGIN, NEAR
@@ -17,7 +17,7 @@ SHOWN = slice(MARGIN + RATE, MARGIN + RATE + RATE // 8)  # of the first chunk: a
 def draw(*, chunk, points, labels, trains, templates, matches):
     """The figure as a PNG file: its URI."""
     order = sorted(templates, key=lambda unit: templates[unit].min(axis=0).argmin())
-    colors = dict(zip(order, matplotlib.colormaps["tab10"].colors * 2, strict=False))
+    colors = dict(zip(order, colormaps["tab10"].colors * 2, strict=False))
     figure = Figure(figsize=(15, 9), layout="constrained")
     left, middle, right = figure.subfigures(1, 3, width_ratios=(5, 4, 4))
     traces, raster = left.subplots(2, 1, height_ratios=(3, 1))
