@@ -6,10 +6,16 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 READY_DOCS := $(VENV)/.ready-docs
 
-.PHONY: demo test test-full lint bench bench-peers docs clean
+.PHONY: demo examples test test-full lint bench bench-peers docs clean
 
 demo: $(READY)
 	$(BIN)/python examples/01_pipeline.py
+
+# The demo is the first of them. Each says what it shows, and fails when that is not so.
+examples: demo
+	@set -e; for example in $(filter-out examples/01_%,$(sort $(wildcard examples/[0-9][0-9]_*.py))); do \
+	    printf '\n== %s\n' $$example; $(BIN)/python $$example; \
+	done
 
 # Two files at a time: most tests wait for processes and servers of their own.
 test: $(READY)

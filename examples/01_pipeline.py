@@ -54,7 +54,7 @@ def run(code, store, output):
     clock = time.perf_counter()
     printed = subprocess.run(
         [sys.executable, code / "pipeline_run.py", output],
-        env=os.environ | {"KACHERY_DIR": str(store)},
+        env=os.environ | {"KACHERY_DIR": str(store), "KACHERY_ZONE": ""},
         stdout=subprocess.PIPE,  # stderr is not caught: the progress bar goes there
         check=True,
     ).stdout

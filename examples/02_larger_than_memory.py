@@ -13,6 +13,7 @@ import time
 import dask.array as da
 import numpy as np
 from distributed import Client, LocalCluster
+from own_store import own_store
 
 import kachery
 
@@ -34,13 +35,16 @@ def power(array):
 
 def main():
     """Make a recording, and look at it."""
+    own_store("larger_than_memory", empty=False)
     gigabytes = float(sys.argv[1]) if len(sys.argv) > 1 else 0.5
     options = {"n_workers": 2, "threads_per_worker": 1, "memory_limit": "1GB"}
     with LocalCluster(**options, dashboard_address="127.0.0.1:0") as cluster, Client(cluster):
         start = time.perf_counter()
         array = recording(gigabytes, seed=1)
         print(f"{array.nbytes / 1e9:.1f} GB in {array.npartitions} chunks")
-        print(f"power of the first channel: {power(array)[0]:.4f}")
+        first, *_ = power(array)
+        print(f"power of the first channel: {first:.4f}")
+        assert abs(first - 5.5) < 0.1, "1 of the noise and 9 / 2 of the wave"
         uri = kachery.store_zarr(array)
         print(f"{uri} after {time.perf_counter() - start:.1f} s")
         opened = kachery.open_zarr(uri)  # with zarr, on any machine that has the store or the zone

@@ -270,6 +270,18 @@ def test_what_cannot_be_identified_is_refused_by_name(project):
     assert kachery.task(version="1")(refused.f).job(1).id
 
 
+def test_an_object_that_its_package_offers_is_known_by_its_name(project):
+    """As it is when it is taken of the module; but not settings, nor another one of its type."""
+    use = "\ndef f(x):\n    return thing[x]\n"
+    assert fingerprint(project, f"from matplotlib import colormaps as thing{use}")
+    for refused in (
+        "from os import environ as thing",
+        "from matplotlib import cm\nthing = cm.ColormapRegistry({})",
+    ):
+        with pytest.raises(kachery.CannotFingerprint, match="'thing'"):
+            fingerprint(project, f"{refused}{use}")
+
+
 def test_decorated_functions_are_followed(project):
     text = """
     import functools

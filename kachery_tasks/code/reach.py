@@ -45,6 +45,7 @@ from .things import (
     is_found,
     is_immutable,
     module_of,
+    name_in_package,
     named,
     names_in,
 )
@@ -356,6 +357,10 @@ class Reach:
             apart = None if error.final else self._taken_apart(value, place)
             if apart is not None:
                 return apart
+            if not is_project_module(type(value).__module__, self.package) and (
+                (name := name_in_package(value)) is not None
+            ):
+                return ["name", name]
             raise CannotFingerprint(
                 f"{place} is a {kind}, which cannot be part of the identity of the code ({error})."
                 " Pass it as an argument, make it inside the function, or give the task version=,"

@@ -8,7 +8,7 @@ import importlib
 import importlib.util
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -87,6 +87,23 @@ def is_found(value: Any, module: str, name: str) -> bool:
     if isinstance(value, types.BuiltinMethodType):  # made anew each time it is looked up
         return bool(found == value)
     return found is value or type(value).__module__ == "typing"
+
+
+def name_in_package(value: Any) -> str | None:
+    """Where a package offers an object of one of its own types: `matplotlib:colormaps`.
+
+    None for settings, which programs change.
+    """
+    if isinstance(value, MutableMapping):
+        return None
+    parts = type(value).__module__.split(".")
+    for length in range(1, len(parts) + 1):
+        module = ".".join(parts[:length])
+        offered = getattr(sys.modules.get(module), "__dict__", {})
+        for name, thing in list(offered.items()):
+            if thing is value and not name.startswith("_"):
+                return f"{module}:{name}"
+    return None
 
 
 def is_immutable(value: Any) -> bool:
