@@ -11,9 +11,9 @@ READY_DOCS := $(VENV)/.ready-docs
 demo: $(READY)
 	$(BIN)/python examples/01_pipeline.py
 
-# Two files at a time: most tests wait for processes and servers of their own.
+# More workers than cores: most tests wait for processes and servers of their own.
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist worksteal
 
 test-full: $(READY)
 	KACHERY_TEST_FULL=1 $(BIN)/python -m pytest
