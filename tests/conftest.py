@@ -16,6 +16,8 @@ import s3server
 import kachery
 
 ROOT = Path(__file__).parents[1]
+# A local cluster drops a worker for good that takes longer to start again: 15 s, on a busy machine too few.
+os.environ["DASK_DISTRIBUTED__DEPLOY__LOST_WORKER_TIMEOUT"] = "10m"
 FULL = os.environ.get("KACHERY_TEST_FULL") == "1"
 
 
