@@ -17,9 +17,9 @@ examples: demo
 	    printf '\n== %s\n' $$example; $(BIN)/python $$example; \
 	done
 
-# Two files at a time: most tests wait for processes and servers of their own.
+# More workers than cores: most tests wait for processes and servers of their own.
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist worksteal
 
 test-full: $(READY)
 	KACHERY_TEST_FULL=1 $(BIN)/python -m pytest

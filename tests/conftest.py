@@ -1,5 +1,6 @@
 """Shared fixtures. Real parts only: real folders, real processes, a real Dask cluster."""
 
+import compileall
 import functools
 import gc
 import os
@@ -14,12 +15,32 @@ import s3server
 
 import kachery
 
+ROOT = Path(__file__).parents[1]
+# A local cluster drops a worker for good that takes longer to start again: 15 s, on a busy machine too few.
+os.environ["DASK_DISTRIBUTED__DEPLOY__LOST_WORKER_TIMEOUT"] = "10m"
 FULL = os.environ.get("KACHERY_TEST_FULL") == "1"
 
 
 def count(full, usual):
     """A count named by an issue: all of it in `make test-full`, less in `make test`."""
     return full if FULL else usual
+
+
+def pytest_configure(config):
+    """Compile the packages once, not in each of a thousand child processes; an import would, if it may."""
+    if not hasattr(config, "workerinput"):
+        for name in ("kachery", "kachery_store", "kachery_tasks"):
+            compileall.compile_dir(ROOT / name, quiet=2)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session):
+    """Keep what pytest makes of the tests, also where PYTHONDONTWRITEBYTECODE is set."""
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, False
+    try:
+        return (yield)
+    finally:
+        sys.dont_write_bytecode = before
 
 
 def pytest_collection_finish(session):

@@ -43,7 +43,7 @@ def many(things):
 
 @pytest.fixture(scope="module")
 def cluster():
-    with Client(n_workers=2, threads_per_worker=1, dashboard_address=None) as client:
+    with Client(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as client:
         yield client
 
 

@@ -198,16 +198,14 @@ def test_arguments_that_a_failed_attempt_changed(pauses):
 def test_a_run_that_takes_too_long():
     go_on, ended = threading.Event(), threading.Event()
 
-    @kachery.task(timeout=0.05, ignore=("go_on", "ended"), secret="password", version="1")
+    @kachery.task(timeout=0.3, ignore=("go_on", "ended"), secret="password", version="1")
     def slow(x, password, go_on, ended):
         go_on.wait(60)
         added(x)  # leases and settings are seen here
         ended.set()
         return "thrown away"
 
-    with pytest.raises(
-        kachery.TookTooLong, match=r"slow\(password=secret, x=12\).*0\.05 s"
-    ) as told:
+    with pytest.raises(kachery.TookTooLong, match=r"slow\(password=secret, x=12\).*0\.3 s") as told:
         slow(12, "hush", go_on, ended)
     assert isinstance(told.value, TimeoutError) and isinstance(told.value, kachery.KacheryError)
     job = slow.job(12, "hush", go_on, ended)
@@ -247,7 +245,7 @@ def test_a_coroutine_s_own_timeout_is_its_own():
 def test_each_attempt_has_its_time(pauses):
     never = threading.Event()
 
-    @kachery.task(timeout=0.05, retries=1, ignore=("flaky", "never"), version="1")
+    @kachery.task(timeout=0.3, retries=1, ignore=("flaky", "never"), version="1")
     def slow_at_first(x, flaky, never):
         try:
             flaky()
@@ -264,7 +262,7 @@ def test_each_attempt_has_its_time(pauses):
 def test_a_coroutine_is_cancelled_when_its_time_is_over():
     ended = []
 
-    @kachery.task(timeout=0.05, ignore="ended", version="1")
+    @kachery.task(timeout=0.3, ignore="ended", version="1")
     async def waiting(seconds, ended):
         try:
             await asyncio.sleep(seconds)

@@ -20,7 +20,7 @@ def short_timeouts(monkeypatch):
     monkeypatch.setattr(s3, "_LONGEST_PAUSE", 0.1)
 
 
-@pytest.mark.timeout(count(1500, 300))
+@pytest.mark.timeout(count(1500, 600))
 def test_operations_succeed_or_say_why(bucket):
     """What is read is what was written last; what failed was done, or not."""
     chance = random.Random(7)

@@ -1010,13 +1010,11 @@ def test_a_server_that_drips_is_given_up(server, monkeypatch, where):
             handler.wfile.write(b"0")
 
     server.answers = {"/x": drip}
-    start = time.monotonic()
     try:
         with pytest.raises(ka.DownloadFailed, match="bytes a second"):
             ka.load_text(f"{server.url}/x")
     finally:
         stop.set()
-    assert time.monotonic() - start < 20
 
 
 def test_a_large_download_takes_little_memory(server, store_dir):

@@ -121,16 +121,19 @@ def test_map_of_a_method_needs_an_iterable():
 
 
 def test_tasks_with_threads_that_ask_for_each_other():
-    TASKS["meeting"] = threading.Barrier(2, timeout=2)  # who runs again waits there in vain
+    started = {"first": threading.Event(), "second": threading.Event()}
+    TASKS["started"] = started
 
     @kachery.task(version="1")
     async def first(x):
-        TASKS["meeting"].wait()
+        TASKS["started"]["first"].set()
+        assert TASKS["started"]["second"].wait(60)
         return await asyncio.gather(TASKS["second"](x), TASKS["slow"](x))
 
     @kachery.task(version="1")
     async def second(x):
-        TASKS["meeting"].wait()
+        TASKS["started"]["second"].set()
+        assert TASKS["started"]["first"].wait(60)
         return await TASKS["first"](x)
 
     @kachery.task(version="1")

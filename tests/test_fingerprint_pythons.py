@@ -28,7 +28,7 @@ READ = ("click", "distributed", "toolz")
 # (b) Whole fingerprints of every function of these, each taken as the project.
 RUN = count(
     ("click", "dask", "distributed", "jinja2", "joblib", "rich", "tblib", "toolz", "tqdm", "zict"),
-    ("click", "distributed", "tblib", "toolz", "tqdm", "zict"),
+    ("click", "tblib", "toolz", "tqdm", "zict"),
 )
 # What they import, read by every Python from this one's packages. All of it runs without compiled parts.
 NEEDED = (
@@ -88,6 +88,8 @@ MAY_DIFFER = {
     "jinja2.bccache:Bucket.write_bytecode": HOLDS,
     "jinja2.loaders:_get_zipimporter_files": BRANCHES,
     "jinja2.utils:LRUCache._postinit": NAMED,  # threading.Lock
+    "tqdm.dask:TqdmCallback.display": HOLDS,  # what IPython has, if it is installed
+    "tqdm.notebook:tqdm_notebook.display": HOLDS,
     "joblib.externals.loky.backend.spawn:get_executable": HOLDS,  # sys.executable
     "joblib.parallel:Parallel.__init__": HOLDS,  # its backends: Dask's, if that is installed
     "joblib.parallel:_get_active_backend": HOLDS,
@@ -140,11 +142,14 @@ def answers(pythons, mode, lines, path=()):
 
 
 def sources():
-    folders = [SITE, Path(sysconfig.get_paths()["stdlib"])] if FULL else [SITE / n for n in READ]
-    return sorted({str(path) for folder in folders for path in folder.rglob("*.py")})
+    if FULL:
+        folders = [SITE, Path(sysconfig.get_paths()["stdlib"])]
+        return sorted({str(path) for folder in folders for path in folder.rglob("*.py")})
+    found = {path for name in READ for path in (SITE / name).rglob("*.py")}
+    return sorted(str(path) for path in found if "tests" not in path.parts)
 
 
-@pytest.mark.timeout(count(3000, 300))
+@pytest.mark.timeout(count(3000, 600))
 def test_syntax_and_references_are_the_same_on_every_python(pythons):
     found = answers(pythons, "syntax", sources())
     first = next(iter(found))
@@ -162,7 +167,7 @@ def test_syntax_and_references_are_the_same_on_every_python(pythons):
     assert functions > count(150_000, 4_000)
 
 
-@pytest.mark.timeout(count(3000, 300))
+@pytest.mark.timeout(count(3000, 600))
 def test_whole_fingerprints_are_the_same_on_every_python(pythons, tmp_path):
     project, needed = tmp_path / "project", tmp_path / "site-packages"
     needed.mkdir()
@@ -187,7 +192,7 @@ def test_whole_fingerprints_are_the_same_on_every_python(pythons, tmp_path):
     print(
         f"{len(compared)} fingerprints of {len(names)} functions of {', '.join(packages)} are equal"
     )
-    assert len(compared) > count(5_000, 2_000)
+    assert len(compared) > count(5_000, 700)
 
 
 # One module with all kinds of things that a function can reach.

@@ -1,5 +1,6 @@
 """The persisted formats: golden vectors, versions, layout, and the same on every Python."""
 
+import fcntl
 import json
 import os
 import subprocess
@@ -53,16 +54,19 @@ OLDEST = (
 
 
 def environment(version, path, needs=LATEST, name=None):
-    """An environment of that Python with what the formats need; made once."""
+    """An environment of that Python with what the formats need; made once, whoever asks for it."""
     if name is None and f"{sys.version_info[0]}.{sys.version_info[1]}" == version:
         return sys.executable
     folder = ROOT / f".venv-{name or version}"
     ready = folder / ".ready"
     wanted = "\n".join(needs)
-    if not ready.exists() or ready.read_text() != wanted:
-        subprocess.run([path, "-m", "venv", folder], check=True)
-        subprocess.run([folder / "bin/pip", "install", "-q", *needs], check=True)
-        ready.write_text(wanted)
+    folder.mkdir(exist_ok=True)
+    with open(folder / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # tests run in several processes
+        if not ready.exists() or ready.read_text() != wanted:
+            subprocess.run([path, "-m", "venv", folder], check=True)
+            subprocess.run([folder / "bin/pip", "install", "-q", *needs], check=True)
+            ready.write_text(wanted)
     return str(folder / "bin/python")
 
 

@@ -36,7 +36,6 @@ from kachery_tasks.trust import Trust
 pytestmark = [
     pytest.mark.filterwarnings("ignore::kachery_store.errors.ZoneWarning"),
     pytest.mark.filterwarnings("ignore::kachery_store.errors.DamagedWarning"),
-    pytest.mark.timeout(60),
 ]
 
 DATE = "Sun, 22 Nov 2026 00:00:00 GMT"
@@ -624,8 +623,8 @@ def test_a_forked_child_uses_the_zone(tmp_path, request, kind):
         queue = context.Queue()
         child = context.Process(target=_in_child, args=(queue, two, uri))
         child.start()
-        text, stored = queue.get(timeout=30)
-        child.join(30)
+        text, stored = queue.get(timeout=60)
+        child.join(60)
     assert child.exitcode == 0 and text == "of the parent"
     assert Store(tmp_path / "three", zone.open()).files.load_text(stored) == "of the child"
 
@@ -643,7 +642,7 @@ def test_a_child_does_not_wait_for_a_thread_of_its_parent(tmp_path):
         child = context.Process(target=_push_in_child, args=(queue, store))
         child.start()
         try:
-            assert queue.get(timeout=20) == []
+            assert queue.get(timeout=60) == []
         finally:
             child.kill()
             child.join()

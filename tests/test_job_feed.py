@@ -126,7 +126,6 @@ def test_what_the_commands_tell():
 # Where jobs run
 
 
-@pytest.mark.timeout(120)
 def test_runs_in_other_processes(client, cluster):
     double.map(range(10), progress=False)
     kachery.gather(double.map(range(10), progress=False))

@@ -250,7 +250,7 @@ def zone(request, tmp_path):
     return ZoneSettings("lab", bucket.url, (("endpoint_url", bucket.endpoint),))
 
 
-@pytest.mark.timeout(count(3000, 250))
+@pytest.mark.timeout(count(3000, 600))
 @pytest.mark.parametrize("do", ["store", "push", "pull"])
 def test_killed_at_any_moment(zone, tmp_path, do):
     """Half of the rounds end at a random call to the system or the bucket, half at a random time."""
@@ -365,7 +365,7 @@ print("done", flush=True)
 """
 
 
-@pytest.mark.timeout(count(1500, 200))
+@pytest.mark.timeout(count(1500, 600))
 @pytest.mark.parametrize("together", [True, False], ids=["one machine", "sixteen machines"])
 def test_sixteen_processes_store_the_same(zone, tmp_path, together):
     """On one machine, or each with a local store of its own: each blob is stored once."""

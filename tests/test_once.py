@@ -19,7 +19,7 @@ from kachery_store.zone_settings import ZoneSettings
 from kachery_tasks import file_lease, holder
 from kachery_tasks.settings import current
 
-pytestmark = pytest.mark.timeout(120)  # a pipe that nobody opens is waited for
+pytestmark = pytest.mark.timeout(300)  # a pipe that nobody opens is waited for
 
 JOBS = """
 import json, os, sys, time, warnings

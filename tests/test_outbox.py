@@ -230,7 +230,7 @@ def test_failures_in_the_background_are_logged_once(tmp_path, caplog, no_traceba
     caplog.set_level(logging.DEBUG, "kachery")
     for _ in range(3):
         pushed(store)
-    said = [one for one in caplog.records if one.name.startswith("kachery")]
+    said = [one for one in caplog.records if one.name == "kachery.store"]
     assert [one.levelname for one in said if one.levelno >= logging.WARNING] == ["WARNING"]
     assert "zone lab" in said[0].getMessage() and str(error) in said[0].getMessage()
     assert store.uplink.outbox.items() == [item]
@@ -240,7 +240,7 @@ def test_what_is_dropped_in_the_background_is_logged(tmp_path, lab, caplog, no_t
     store = Store(tmp_path / "one", lab.open())
     store.uplink.outbox.add(Item("sha1", "00" * 20), durable=False)
     pushed(store)
-    (said,) = [one for one in caplog.records if one.name.startswith("kachery")]
+    (said,) = [one for one in caplog.records if one.name == "kachery.store"]
     assert "00" * 20 in said.getMessage() and "does not wait" in said.getMessage()
 
 

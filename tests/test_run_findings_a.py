@@ -17,7 +17,7 @@ READS = threading.Barrier(2)  # it is read; it is as it was
 
 
 def met(barrier):
-    barrier.wait(20)
+    barrier.wait(60)
 
 
 @kachery.task(version="1")
@@ -45,7 +45,7 @@ def not_stored(given):
 
 
 def there_at_last(path):
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while not os.path.exists(path) and time.monotonic() < until:
         time.sleep(0.01)
     return os.path.exists(path)
@@ -87,7 +87,7 @@ def test_a_future_of_dask_is_not_shared_by_jobs():
 
     given = [[1, 2, 3]]  # in the memory of this process, where its one worker runs
     with Client(
-        n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None
+        n_workers=1, threads_per_worker=2, processes=False, dashboard_address="127.0.0.1:0"
     ) as client:
         (future,) = client.scatter(given)
         assert sum_while_another_meddles(future) == [3, 6]

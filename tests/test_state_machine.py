@@ -388,7 +388,7 @@ TestLab.settings = settings(
     suppress_health_check=list(HealthCheck),
 )
 TestLab.pytestmark = [
-    pytest.mark.timeout(count(7200, 250)),
+    pytest.mark.timeout(count(7200, 600)),
     *(
         pytest.mark.filterwarnings(f"ignore::{name}")
         for name in (

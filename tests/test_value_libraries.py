@@ -985,11 +985,12 @@ def test_large_columns_are_blobs_without_a_copy():
 
 
 def test_a_million_texts_take_less_than_a_second():
+    """Of the processor: whoever else uses the machine does not count."""
     texts = [f"text {i}" for i in range(1_000_000)]
     for value in (pl.Series(texts), pa.array(texts), pa.array(texts, pa.string_view())):
-        start = time.perf_counter()
+        start = time.process_time()
         encode(value)
-        assert time.perf_counter() - start < 1
+        assert time.process_time() - start < 1
 
 
 def test_texts_are_taken_in_blocks(monkeypatch):
