@@ -6,12 +6,14 @@ import datetime
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import partial
-from types import MethodType
+from types import FunctionType, MethodType
 from typing import Any, ParamSpec, TypeVar, overload
 
 from kachery_store.errors import Unsupported
 
+from .adopted import Adopted, edition_of, parameters_of
 from .decorators import Task, task
 from .definition import RETURN
 from .memorized import IsValid, MemorizedFunc, NotMemorizedFunc
@@ -137,7 +139,10 @@ class Memory:
         base = current()
         known = self._settings
         if known is None or known[0] is not base:
-            changed = base if self.location is None else base.changed(dir=self.location)
+            changed = base
+            if self.location is not None:
+                _leave_out_of_git(self.location)
+                changed = base.changed(dir=self.location)
             known = self._settings = (base, changed)
         return known[1]
 
@@ -185,20 +190,33 @@ def expires_after(
 
 
 def _is_younger(seconds: float, metadata: Mapping[str, Any]) -> bool:
-    return time.time() - float(metadata["time"]) < seconds
+    return 0 <= time.time() - float(metadata["time"]) < seconds  # a clock may have gone back
 
 
 def _as_it_was(func: Any) -> Any:
     """The function that a memorized one, or a task, was made of."""
     if isinstance(func, MemorizedFunc | NotMemorizedFunc):
         return func.func
-    return func.definition.function if isinstance(func, Task) else func
+    return func.definition.called if isinstance(func, Task) else func
 
 
 def _task_of(func: Any, ignore: tuple[str, ...]) -> Task[..., Any]:
-    bare = task(func.__func__ if isinstance(func, classmethod) else func)
-    opaque = (*bare.definition.parameters.names, RETURN)
-    return task(ignore=ignore, opaque=opaque)(func)
+    of_class = isinstance(func, classmethod)
+    called = func.__func__ if of_class else func
+    if not callable(called):
+        raise TypeError(f"a Memory keeps the results of functions, and {called!r} is none")
+    opaque = (*parameters_of(called).names, RETURN)
+    if isinstance(called, FunctionType) and edition_of(called) is None:
+        return task(ignore=ignore, opaque=opaque)(func)
+    return Task(Adopted(called, ignore=ignore, opaque=opaque), of_class=of_class)
+
+
+def _leave_out_of_git(location: str) -> None:
+    """Results in the folder of a project are no part of it; whoever has a .gitignore there decides."""
+    with suppress(OSError):  # it is there already, or cannot be written to
+        os.makedirs(location, exist_ok=True)
+        with open(os.path.join(location, ".gitignore"), "x") as file:
+            file.write("# Results that kachery keeps.\n*\n")
 
 
 def _check_backend(backend: str, compress: Any, options: Mapping[str, Any] | None) -> None:

@@ -1,0 +1,179 @@
+"""Tasks of what is no function of the project: functions of libraries, partials, callable instances.
+
+A task of one has no source to look at. A function of a library is known by its name and by what is
+installed of the library; anything else by what it holds, as what a closure holds.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Collection
+from importlib.metadata import Distribution, distributions
+from types import FunctionType
+from typing import Any, cast
+
+from kachery_store.digest import blake3_bytes
+
+from .binding import Arguments, Parameters
+from .decorators import check_function
+from .definition import TASK, Definition
+from .names import callable_name
+from .project import is_project_module
+from .values.registry import codec_of
+
+_HELD = "what is called, and what it holds"
+
+
+class Adopted(Definition):
+    """The definition of a task that calls `called`, for which `function` stands.
+
+    A function of a library works on copies of those arguments that have no encoding, such as models:
+    what it changes there, the caller does not see, whether it runs or its result is served.
+    """
+
+    def __init__(
+        self, called: Callable[..., Any], *, ignore: tuple[str, ...], opaque: tuple[str, ...]
+    ) -> None:
+        self._called = called
+        self.edition = edition_of(called)
+        super().__init__(
+            _held(called) if self.edition is None else _named(called),
+            kind=TASK,
+            version=self.edition or _HELD,
+            ignore=ignore,
+            opaque=opaque,
+        )
+
+    @property
+    def called(self) -> Callable[..., Any]:
+        """What the task calls."""
+        return self._called
+
+    def _prepare(self) -> None:
+        super()._prepare()
+        self.is_async = inspect.iscoroutinefunction(self.called)
+        if self.edition is not None:
+            self.package = ""  # of the arguments' classes only those of the project count
+
+    def _parameters(self) -> Parameters:
+        if self.edition is None:
+            return Parameters(self.function)
+        return _OnCopies(_bindable(self.called), self.ignore)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        options = {"ignore": self.ignore, "opaque": self.opaque}
+        return _again, (self.called, options)
+
+
+def parameters_of(called: Callable[..., Any]) -> Parameters:
+    """The parameters of what a task is made of; of what is no function, `*args` and `**kwargs`."""
+    return Parameters(_bindable(called))
+
+
+def _bindable(called: Callable[..., Any]) -> FunctionType:
+    if not isinstance(called, FunctionType):
+        return _held(called)
+    check_function(called)
+    return called
+
+
+class _OnCopies(Parameters):
+    """Parameters of a function that gets copies of what has no encoding, unless it is ignored."""
+
+    def __init__(self, function: FunctionType, ignore: Collection[str]) -> None:
+        super().__init__(function)
+        self._ignore = ignore
+
+    def call(self, arguments: Arguments) -> Any:
+        """Call the function with bound arguments."""
+        copied = _copied(
+            {
+                name: one
+                for name, one in arguments.items()
+                if name not in self._ignore and codec_of(type(one)) is None
+            }
+        )
+        return super().call({**arguments, **copied})
+
+
+def _copied(arguments: Arguments) -> Arguments:
+    try:
+        return copy.deepcopy(arguments)  # at once: they may share parts
+    except Exception:  # noqa: BLE001 - of the user's types; a change will be told after the run
+        return arguments
+
+
+def _again(called: Callable[..., Any], options: dict[str, tuple[str, ...]]) -> Adopted:
+    return Adopted(called, ignore=options["ignore"], opaque=options["opaque"])
+
+
+def _held(called: Callable[..., Any]) -> FunctionType:
+    """A function that calls something, which is in its closure."""
+
+    def calls(*args: Any, **kwargs: Any) -> Any:
+        return called(*args, **kwargs)
+
+    return _as(called, cast("FunctionType", calls))
+
+
+def _named(called: Callable[..., Any]) -> FunctionType:
+    def stands_for(*_args: Any, **_kwargs: Any) -> Any:
+        """It is never called: parameters_of has what is."""
+
+    return _as(called, cast("FunctionType", stands_for))
+
+
+def _as(called: Callable[..., Any], function: FunctionType) -> FunctionType:
+    """A function with the name of what is called."""
+    functools.update_wrapper(function, called, updated=())
+    of: Any = called
+    while isinstance(of, functools.partial):
+        of = of.func
+    if not isinstance(getattr(of, "__name__", None), str):
+        of = type(of)
+    function.__module__ = getattr(of, "__module__", None) or _module_of(of)
+    function.__name__ = of.__name__
+    function.__qualname__ = getattr(of, "__qualname__", of.__name__)
+    return function
+
+
+def _module_of(called: Callable[..., Any]) -> str:
+    """Where a function made in C is found, which does not tell."""
+    name = callable_name(called) or "builtins:"
+    return name.partition(":")[0]
+
+
+def edition_of(called: Any) -> str | None:
+    """What is installed of the library that has a function; None for what is in no library.
+
+    A function is in a library if it can be imported from there, and the library was installed as a
+    wheel: what is in the working folder, or installed as editable, is the project's.
+    """
+    name = callable_name(called)
+    if name is None or is_project_module(module := name.partition(":")[0]):
+        return None
+    return _edition(module.partition(".")[0])
+
+
+@functools.cache
+def _edition(package: str) -> str | None:
+    if package in sys.stdlib_module_names:
+        return f"Python {sys.version_info.major}.{sys.version_info.minor}"
+    found = sorted(filter(None, (_source_of(package, one) for one in distributions())))
+    return "; ".join(found) or None
+
+
+def _source_of(package: str, distribution: Distribution) -> str | None:
+    """The version of a distribution and a digest of its source, if it has the package."""
+    files = (distribution.read_text("RECORD") or "").splitlines()
+    top = (f"{package}/", f"{package}.")
+    if not any(line.startswith(top) for line in files):
+        return None
+    source = sorted(line for line in files if ".py,sha256=" in line and not line.startswith(".."))
+    if not source:
+        return None
+    digest = blake3_bytes("\n".join(source).encode()).hex()[:32]
+    return f"{distribution.metadata['Name']} {distribution.version} {digest}"
