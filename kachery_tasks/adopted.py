@@ -11,9 +11,8 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable, Collection
-from importlib.metadata import Distribution, distributions
 from types import FunctionType
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from kachery_store.digest import blake3_bytes
 
@@ -24,14 +23,18 @@ from .names import callable_name
 from .project import is_project_module
 from .values.registry import codec_of
 
+if TYPE_CHECKING:
+    from importlib.metadata import Distribution
+
 _HELD = "what is called, and what it holds"
 
 
 class Adopted(Definition):
     """The definition of a task that calls `called`, for which `function` stands.
 
-    A function of a library works on copies of those arguments that have no encoding, such as models:
-    what it changes there, the caller does not see, whether it runs or its result is served.
+    A function of a library, but no method, works on copies of those arguments that have no encoding,
+    such as models: what it changes there, the caller does not see, whether it runs or its result is
+    served.
     """
 
     def __init__(
@@ -61,7 +64,10 @@ class Adopted(Definition):
     def _parameters(self) -> Parameters:
         if self.edition is None:
             return Parameters(self.function)
-        return _OnCopies(_bindable(self.called), self.ignore)
+        function = _bindable(self.called)
+        if function is self.called and "." not in function.__qualname__:
+            return _OnCopies(function, self.ignore)
+        return Parameters(function)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         options = {"ignore": self.ignore, "opaque": self.opaque}
@@ -81,7 +87,10 @@ def _bindable(called: Callable[..., Any]) -> FunctionType:
 
 
 class _OnCopies(Parameters):
-    """Parameters of a function that gets copies of what has no encoding, unless it is ignored."""
+    """Parameters of a function that gets copies of what has no encoding, unless it is ignored.
+
+    What has one, such as an array, is given as it is: whether it was changed is looked at after the run.
+    """
 
     def __init__(self, function: FunctionType, ignore: Collection[str]) -> None:
         super().__init__(function)
@@ -89,14 +98,16 @@ class _OnCopies(Parameters):
 
     def call(self, arguments: Arguments) -> Any:
         """Call the function with bound arguments."""
-        copied = _copied(
-            {
-                name: one
-                for name, one in arguments.items()
-                if name not in self._ignore and codec_of(type(one)) is None
-            }
-        )
-        return super().call({**arguments, **copied})
+        opaque = {
+            name: one
+            for name, one in arguments.items()
+            if name not in self._ignore and _is_opaque(type(one))
+        }
+        return super().call({**arguments, **_copied(opaque)})
+
+
+def _is_opaque(kind: type) -> bool:
+    return kind.__module__ != "builtins" and codec_of(kind) is None
 
 
 def _copied(arguments: Arguments) -> Arguments:
@@ -127,8 +138,7 @@ def _named(called: Callable[..., Any]) -> FunctionType:
 
 
 def _as(called: Callable[..., Any], function: FunctionType) -> FunctionType:
-    """A function with the name of what is called."""
-    functools.update_wrapper(function, called, updated=())
+    """A function with the name of what is called; without `__wrapped__`, which would count as code."""
     of: Any = called
     while isinstance(of, functools.partial):
         of = of.func
@@ -137,6 +147,7 @@ def _as(called: Callable[..., Any], function: FunctionType) -> FunctionType:
     function.__module__ = getattr(of, "__module__", None) or _module_of(of)
     function.__name__ = of.__name__
     function.__qualname__ = getattr(of, "__qualname__", of.__name__)
+    function.__doc__ = of.__doc__
     return function
 
 
@@ -162,6 +173,8 @@ def edition_of(called: Any) -> str | None:
 def _edition(package: str) -> str | None:
     if package in sys.stdlib_module_names:
         return f"Python {sys.version_info.major}.{sys.version_info.minor}"
+    from importlib.metadata import distributions
+
     found = sorted(filter(None, (_source_of(package, one) for one in distributions())))
     return "; ".join(found) or None
 
