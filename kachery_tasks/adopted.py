@@ -1,7 +1,8 @@
 """Tasks of what is no function of the project: functions of libraries, partials, callable instances.
 
-A task of one has no source to look at. A function of a library is known by its name and by what is
-installed of the library; anything else by what it holds, as what a closure holds.
+A walk through a library would reach too much, and a partial has no source. So a function of a library is
+known by its name and by which files of the library are installed; anything else by what it holds, as a
+closure is.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ _HELD = "what is called, and what it holds"
 class Adopted(Definition):
     """The definition of a task that calls `called`, for which `function` stands.
 
-    A function of a library, but no method, works on copies of those arguments that have no encoding,
+    A function of a library, but no method, works on copies of arguments that are instances of classes,
     such as models: what it changes there, the caller does not see, whether it runs or its result is
-    served.
+    served. scikit-learn fits the steps of a pipeline in this way.
     """
 
     def __init__(
@@ -87,9 +88,9 @@ def _bindable(called: Callable[..., Any]) -> FunctionType:
 
 
 class _OnCopies(Parameters):
-    """Parameters of a function that gets copies of what has no encoding, unless it is ignored.
+    """Parameters of a function that gets copies of instances of classes, unless they are ignored.
 
-    What has one, such as an array, is given as it is: whether it was changed is looked at after the run.
+    Arrays, lists and the like are given as they are: whether they were changed is seen after the run.
     """
 
     def __init__(self, function: FunctionType, ignore: Collection[str]) -> None:
@@ -98,16 +99,18 @@ class _OnCopies(Parameters):
 
     def call(self, arguments: Arguments) -> Any:
         """Call the function with bound arguments."""
-        opaque = {
+        instances = {
             name: one
             for name, one in arguments.items()
-            if name not in self._ignore and _is_opaque(type(one))
+            if name not in self._ignore and _is_of_class(type(one))
         }
-        return super().call({**arguments, **_copied(opaque)})
+        return super().call({**arguments, **_copied(instances)})
 
 
-def _is_opaque(kind: type) -> bool:
-    return kind.__module__ != "builtins" and codec_of(kind) is None
+def _is_of_class(kind: type) -> bool:
+    """Whether instances are encoded by their attributes, or pickled."""
+    codec = codec_of(kind)
+    return kind.__module__ != "builtins" and (codec is None or codec.name.startswith("class."))
 
 
 def _copied(arguments: Arguments) -> Arguments:
@@ -127,12 +130,14 @@ def _held(called: Callable[..., Any]) -> FunctionType:
     def calls(*args: Any, **kwargs: Any) -> Any:
         return called(*args, **kwargs)
 
-    return _as(called, cast("FunctionType", calls))
+    function = _as(called, cast("FunctionType", calls))
+    function.__qualname__ += ".<held>"  # a partial of a function is not the function
+    return function
 
 
 def _named(called: Callable[..., Any]) -> FunctionType:
     def stands_for(*_args: Any, **_kwargs: Any) -> Any:
-        """It is never called: parameters_of has what is."""
+        """It is never called: the parameters of `called` do that."""
 
     return _as(called, cast("FunctionType", stands_for))
 
@@ -160,8 +165,9 @@ def _module_of(called: Callable[..., Any]) -> str:
 def edition_of(called: Any) -> str | None:
     """What is installed of the library that has a function; None for what is in no library.
 
-    A function is in a library if it can be imported from there, and the library was installed as a
-    wheel: what is in the working folder, or installed as editable, is the project's.
+    A function is of a library if it can be imported from there, and the library was installed from a
+    wheel: what is in the working folder, or installed as editable, is the project's. A library of which
+    nobody has listed the files is like the project, too.
     """
     name = callable_name(called)
     if name is None or is_project_module(module := name.partition(":")[0]):
@@ -171,22 +177,25 @@ def edition_of(called: Any) -> str | None:
 
 @functools.cache
 def _edition(package: str) -> str | None:
+    """Which release of Python, or which distributions with which files, a package is from."""
     if package in sys.stdlib_module_names:
         return f"Python {sys.version_info.major}.{sys.version_info.minor}"
     from importlib.metadata import distributions
 
-    found = sorted(filter(None, (_source_of(package, one) for one in distributions())))
+    found = sorted(filter(None, (_files_of(package, one) for one in distributions())))
     return "; ".join(found) or None
 
 
-def _source_of(package: str, distribution: Distribution) -> str | None:
-    """The version of a distribution and a digest of its source, if it has the package."""
-    files = (distribution.read_text("RECORD") or "").splitlines()
-    top = (f"{package}/", f"{package}.")
-    if not any(line.startswith(top) for line in files):
+def _files_of(package: str, distribution: Distribution) -> str | None:
+    """The version of a distribution and a digest of its files, if it has the package."""
+    listed = (distribution.read_text("RECORD") or "").splitlines()
+    if not any(line.startswith((f"{package}/", f"{package}.")) for line in listed):
         return None
-    source = sorted(line for line in files if ".py,sha256=" in line and not line.startswith(".."))
-    if not source:
-        return None
-    digest = blake3_bytes("\n".join(source).encode()).hex()[:32]
-    return f"{distribution.metadata['Name']} {distribution.version} {digest}"
+    files = sorted(line for line in listed if ",sha256=" in line and not _is_of_installation(line))
+    digest = blake3_bytes("\n".join(files).encode()).hex()[:32]
+    return f"{distribution.metadata['Name']} {distribution.version} {digest}" if files else None
+
+
+def _is_of_installation(line: str) -> bool:
+    """Whether a file differs between places where the same wheel was installed."""
+    return line.startswith("..") or ".dist-info/" in line

@@ -17,7 +17,9 @@ from .adopted import Adopted, edition_of, parameters_of
 from .decorators import Task, task
 from .definition import RETURN
 from .memorized import IsValid, MemorizedFunc, NotMemorizedFunc
+from .origin import Origin, origin_of
 from .settings import Settings, absolute, applied, current
+from .values import register
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -55,6 +57,7 @@ class Memory:
         self.mmap_mode = mmap_mode
         self.verbose = verbose
         self._settings: tuple[Settings, Settings] | None = None
+        self._origin: Origin | None = None  # when it was pickled elsewhere
 
     @overload
     def cache(
@@ -159,7 +162,7 @@ class Memory:
             )
         is_bound = isinstance(func, MethodType)
         made = _task_of(func.__func__ if is_bound else func, ignore)
-        memorized = MemorizedFunc(self, made, is_valid, ignore)
+        memorized = MemorizedFunc(self, made, is_valid, ignore, self._origin)
         return memorized.__get__(func.__self__) if is_bound else memorized
 
     def _collect(self, **limits: Any) -> None:
@@ -169,10 +172,18 @@ class Memory:
             gc(**limits)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_settings": None}
+        return {**self.__dict__, "_settings": None, "_origin": self._origin or origin_of()}
 
     def __repr__(self) -> str:
         return f"Memory(location={self.location})"
+
+
+register(
+    Memory,
+    name="kachery.Memory",
+    encode=lambda memory: [memory.location, memory.mmap_mode, memory.verbose],
+    decode=lambda parts: Memory(parts[0], mmap_mode=parts[1], verbose=parts[2]),
+)
 
 
 def expires_after(

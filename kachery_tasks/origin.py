@@ -36,9 +36,10 @@ class Origin(NamedTuple):
             yield
 
 
-def origin_of(definition: Definition) -> Origin:
-    """What another process has to know of this one to run a function."""
+def origin_of(definition: Definition | None = None) -> Origin:
+    """What another process has to know of this one, to run a function if there is one."""
     syntax: dict[str, str] = {}
-    with suppress(CannotFingerprint):  # calling it will tell
-        syntax = definition.fingerprint().main_syntax
+    if definition is not None:
+        with suppress(CannotFingerprint):  # calling it will tell
+            syntax = definition.fingerprint().main_syntax
     return Origin(main_name(), rule(), syntax)

@@ -109,14 +109,23 @@ def test_a_function_of_a_library_is_known_by_what_is_installed(memory, install, 
     assert memory.cache(newer.func, ignore=["factor"])(3, factor=9) == 12
 
 
-def test_a_function_of_a_library_works_on_copies_of_models(memory, install, tmp_path):
+class Own:
+    coefficient = None
+
+    def fit(self, x):
+        self.coefficient = sum(x)
+        return self
+
+
+@pytest.mark.parametrize("model", ["Model", "Own"])
+def test_a_function_of_a_library_works_on_copies_of_models(memory, install, tmp_path, model):
     runs, log = tmp_path / "runs", []
     labkit = install("labkit", LIBRARY.replace("RUNS", repr(str(runs))))
     fitted = memory.cache(labkit.fitted, ignore=["log"])
     for _ in range(2):
-        mine = labkit.Model()
-        coefficient, model = fitted(mine, [1, 2], log=log)
-        assert (coefficient, model.coefficient, mine.coefficient) == (3, 3, None)
+        mine = labkit.Model() if model == "Model" else Own()
+        coefficient, copy = fitted(mine, [1, 2], log=log)
+        assert (coefficient, copy.coefficient, mine.coefficient) == (3, 3, None)
     assert runs.read_text() == "[1, 2]\n" and log == [[1, 2]]
 
 
@@ -200,11 +209,11 @@ def test_workers_with_another_main_store_what_the_script_finds(memory, tmp_path)
     script = write(
         tmp_path / "analysis.py",
         f"""
-        import sys, cloudpickle, kachery
+        import copy, sys, cloudpickle, kachery
         memory = kachery.Memory({memory.location!r}, verbose=0)
 
         def part(x):
-            return x + 1
+            return x.width + 1
 
         def plain(x):
             return part(x)
@@ -213,11 +222,16 @@ def test_workers_with_another_main_store_what_the_script_finds(memory, tmp_path)
         def decorated(x):
             return part(x)
 
-        functions = memory.cache(plain), decorated
+        class Settings:
+            width = 3
+
+        def memorized(memory):
+            return memory.cache(plain), decorated, memory.cache(copy.copy)
+
         if sys.argv[1] == "send":
             with open(sys.argv[2], "wb") as file:
-                cloudpickle.dump(functions, file)
-        print(*(f.check_call_in_cache(1) for f in functions))
+                cloudpickle.dump((memory, memorized, Settings()), file)
+        print(*(f.check_call_in_cache(Settings()) for f in memorized(memory)))
         """,
     )
 
@@ -225,14 +239,16 @@ def test_workers_with_another_main_store_what_the_script_finds(memory, tmp_path)
         return subprocess.check_output([sys.executable, script, *args], text=True)
 
     sent = tmp_path / "sent"
-    assert run("send", sent) == "False False\n"
+    assert run("send", sent) == "False False False\n"
     code = """
     import sys, cloudpickle
     with open(sys.argv[1], "rb") as file:
-        print(*(f(1) for f in cloudpickle.load(file)))
+        memory, memorized, settings = cloudpickle.load(file)
+    functions = memorized(memory)
+    print(functions[0](settings), functions[1](settings), functions[2](settings).width)
     """
-    assert run_python(code, sent).stdout == "2 2\n"
-    assert run("look") == "True True\n" and count_in(memory) == 2
+    assert run_python(code, sent).stdout == "4 4 3\n"
+    assert run("look") == "True True True\n" and count_in(memory) == 3
 
 
 def test_a_cell_of_a_notebook_in_a_worker(memory, monkeypatch):
