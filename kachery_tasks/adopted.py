@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, cast
 from kachery_store.digest import blake3_bytes
 
 from .binding import Arguments, Parameters
-from .decorators import check_function
-from .definition import TASK, Definition
+from .decorators import Task, check_function, task
+from .definition import RETURN, TASK, Definition
 from .names import callable_name
 from .project import is_project_module
 from .values.registry import codec_of
@@ -28,6 +28,21 @@ if TYPE_CHECKING:
     from importlib.metadata import Distribution
 
 _HELD = "what is called, and what it holds"
+
+
+def task_of(func: Any, ignore: tuple[str, ...]) -> Task[..., Any]:
+    """A task of a function, a class method or anything else that is called, with pickle allowed.
+
+    TypeError for what is not called, or is a generator; ValueError for an unknown parameter.
+    """
+    of_class = isinstance(func, classmethod)
+    called = func.__func__ if of_class else func
+    if not callable(called):
+        raise TypeError(f"a Memory keeps the results of functions, and {called!r} is none")
+    opaque = (*Parameters(_bindable(called)).names, RETURN)
+    if isinstance(called, FunctionType) and edition_of(called) is None:
+        return task(ignore=ignore, opaque=opaque)(func)
+    return Task(Adopted(called, ignore=ignore, opaque=opaque), of_class=of_class)
 
 
 class Adopted(Definition):
@@ -75,12 +90,8 @@ class Adopted(Definition):
         return _again, (self.called, options)
 
 
-def parameters_of(called: Callable[..., Any]) -> Parameters:
-    """The parameters of what a task is made of; of what is no function, `*args` and `**kwargs`."""
-    return Parameters(_bindable(called))
-
-
 def _bindable(called: Callable[..., Any]) -> FunctionType:
+    """A function with the parameters of what is called; of what is none, `*args` and `**kwargs`."""
     if not isinstance(called, FunctionType):
         return _held(called)
     check_function(called)

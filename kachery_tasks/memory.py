@@ -8,14 +8,13 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
-from types import FunctionType, MethodType
+from types import MethodType
 from typing import Any, ParamSpec, TypeVar, overload
 
 from kachery_store.errors import Unsupported
 
-from .adopted import Adopted, edition_of, parameters_of
-from .decorators import Task, task
-from .definition import RETURN
+from .adopted import task_of
+from .decorators import Task
 from .memorized import IsValid, MemorizedFunc, NotMemorizedFunc
 from .origin import Origin, origin_of
 from .settings import Settings, absolute, applied, current
@@ -91,10 +90,13 @@ class Memory:
 
         ignore: parameters that do not count. cache_validation_callback: called with the metadata of a
         stored result, `{"duration": seconds, "time": start}`; where it gives something false, the
-        result is computed again and replaced. What has no encoding is pickled, as by `opaque=` of a
-        task. A function that is a task, or memorized elsewhere, is taken as it was before.
+        result is computed again and replaced.
 
-        Raises TypeError for what is not a function, ValueError for an unknown parameter, Unsupported.
+        What has no encoding is pickled, as by `opaque=` of a task. A function that is a task, or
+        memorized elsewhere, is taken as it was before. A function of a library is known by which files of
+        the library are installed; of partial objects and other callables counts what they hold.
+
+        Raises TypeError for what is not called, ValueError for an unknown parameter, Unsupported.
         """
         _check_mmap_mode(mmap_mode)
         if cache_validation_callback is not None and not callable(cache_validation_callback):
@@ -154,14 +156,11 @@ class Memory:
         if isinstance(func, staticmethod):
             return staticmethod(self._cached(func.__func__, ignore, is_valid))
         if self.location is None:
-            is_method = isinstance(func, classmethod)
-            return (
-                classmethod(NotMemorizedFunc(func.__func__))
-                if is_method
-                else NotMemorizedFunc(func)
-            )
+            if isinstance(func, classmethod):
+                return classmethod(NotMemorizedFunc(func.__func__))
+            return NotMemorizedFunc(func)
         is_bound = isinstance(func, MethodType)
-        made = _task_of(func.__func__ if is_bound else func, ignore)
+        made = task_of(func.__func__ if is_bound else func, ignore)
         memorized = MemorizedFunc(self, made, is_valid, ignore, self._origin)
         return memorized.__get__(func.__self__) if is_bound else memorized
 
@@ -209,17 +208,6 @@ def _as_it_was(func: Any) -> Any:
     if isinstance(func, MemorizedFunc | NotMemorizedFunc):
         return func.func
     return func.definition.called if isinstance(func, Task) else func
-
-
-def _task_of(func: Any, ignore: tuple[str, ...]) -> Task[..., Any]:
-    of_class = isinstance(func, classmethod)
-    called = func.__func__ if of_class else func
-    if not callable(called):
-        raise TypeError(f"a Memory keeps the results of functions, and {called!r} is none")
-    opaque = (*parameters_of(called).names, RETURN)
-    if isinstance(called, FunctionType) and edition_of(called) is None:
-        return task(ignore=ignore, opaque=opaque)(func)
-    return Task(Adopted(called, ignore=ignore, opaque=opaque), of_class=of_class)
 
 
 def _leave_out_of_git(location: str) -> None:
