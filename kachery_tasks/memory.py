@@ -93,8 +93,8 @@ class Memory:
         result is computed again and replaced.
 
         What has no encoding is pickled, as by `opaque=` of a task. A function that is a task, or
-        memorized elsewhere, is taken as it was before. A function of a library is known by which files of
-        the library are installed; of partial objects and other callables counts what they hold.
+        memorized elsewhere, is taken as it was before. A function of a library is known by the files of
+        the library; of partial objects and other callables counts what they hold.
 
         Raises TypeError for what is not called, ValueError for an unknown parameter, Unsupported.
         """
