@@ -102,6 +102,7 @@ _HOMES = {
         "NotStoredWarning",
         "OutcomeNotKept",
         "OutcomeUnknown",
+        "ResultGone",
         "RunFailed",
         "SourceWarning",
         "StaleResultWarning",

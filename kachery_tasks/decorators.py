@@ -47,6 +47,7 @@ class Task(Generic[P, R]):
 
     def __init__(self, definition: Definition, *, of_class: bool = False) -> None:
         functools.update_wrapper(self, definition.function)
+        self.__wrapped__ = definition.called
         self.definition = definition
         self._job_ids = JobIds(definition)
         self.of_class = of_class
@@ -168,6 +169,11 @@ class Task(Generic[P, R]):
             return self._taken_from(type(instance) if owner is None else owner)
         return self if instance is None else self._taken_from(instance)
 
+    @property
+    def unbound(self) -> Task[..., Any]:
+        """The task that the method is when it is taken from no instance."""
+        return self._taken_from(None, is_bound=False)  # type: ignore[no-any-return]
+
     def _taken_from(self, instance: Any, is_bound: bool = True) -> Any:
         taken = object.__new__(type(self))
         taken.__dict__ = {**self.__dict__, "is_bound": is_bound, "instance": instance}
@@ -180,7 +186,7 @@ class Task(Generic[P, R]):
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         if self.is_bound:
-            return _taken, (self._taken_from(None, is_bound=False), self.instance)
+            return _taken, (self.unbound, self.instance)
         if self.definition.importable:
             function = self.definition.function
             return _imported, (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
+from collections.abc import Callable
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -56,7 +57,7 @@ class Definition:
         self._prepare()
 
     def _prepare(self) -> None:
-        self.parameters = Parameters(self.function)
+        self.parameters = self._parameters()
         self.is_async = inspect.iscoroutinefunction(self.function)
         self._check_names("ignore", self.ignore, ())
         self._check_names("secret", self.secret, ())
@@ -65,6 +66,9 @@ class Definition:
         self.identifying = tuple(n for n in self.parameters.names if n not in self.ignore)
         self._fingerprint: Fingerprint | None = None
         declare_errors(self.policy.cache_errors)
+
+    def _parameters(self) -> Parameters:
+        return Parameters(self.function)
 
     def _check_names(self, option: str, names: tuple[str, ...], also: tuple[str, ...]) -> None:
         unknown = sorted(set(names) - {*self.parameters.names, *also})
@@ -81,6 +85,11 @@ class Definition:
         if self._name is None:
             return qualified_name(self.function)  # what `__main__` is called can change
         return self._name
+
+    @property
+    def called(self) -> Callable[..., Any]:
+        """What was decorated: the function, unless that only stands for it."""
+        return self.function
 
     def fingerprint(self) -> Fingerprint:
         """The fingerprint of the code as it is at this moment."""

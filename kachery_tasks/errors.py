@@ -12,6 +12,7 @@ KacheryError (kachery_store)
 ├── ActionFailed                   an action that is started once at most has run, and failed
 ├── OutcomeUnknown                 an action was started, and nobody knows what became of it
 ├── OutcomeNotKept                 an action has run, and its outcome could not be written down
+├── ResultGone (NotFound, KeyError)   what a MemorizedResult stands for has been removed
 ├── RunFailed                      a run raised what cannot be raised here as it was
 ├── TookTooLong (TimeoutError)     a run took longer than its task's timeout=
 └── WorkerLost                     the process or cluster that was to run a job is gone
@@ -27,7 +28,7 @@ KacheryWarning (kachery_store)
 
 from __future__ import annotations
 
-from kachery_store.errors import KacheryError, KacheryWarning
+from kachery_store.errors import KacheryError, KacheryWarning, NotFound
 
 
 class BadBundle(KacheryError, ValueError):
@@ -112,6 +113,12 @@ class NotPure(KacheryError):
 
 class NotStored(KacheryError, LookupError):
     """The result is not known, and with `read_only` nothing runs."""
+
+
+class ResultGone(NotFound, KeyError):
+    """The result that a MemorizedResult stands for has been removed; joblib raises KeyError for it."""
+
+    __str__ = Exception.__str__  # KeyError's would put quotes around it
 
 
 class RunFailed(KacheryError):

@@ -6,14 +6,15 @@ import functools
 import inspect
 import sys
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, Generic, ParamSpec, Protocol, TypeVar
-
-from kachery_store.errors import NotFound
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar, cast
 
 from .decorators import Task
 from .definition import Definition
+from .errors import ResultGone
 from .job import Job
 from .lookup import lookup
+from .origin import Origin, origin_of
 from .record import Record
 from .settings import Settings, applied
 
@@ -41,19 +42,26 @@ class MemorizedFunc(Generic[P, R]):
     __kachery_task__ = True
 
     def __init__(
-        self, memory: Place, task: Task[P, R], is_valid: IsValid | None, ignore: Iterable[str]
+        self,
+        memory: Place,
+        task: Task[P, R],
+        is_valid: IsValid | None,
+        ignore: Iterable[str],
+        origin: Origin | None = None,
     ) -> None:
         functools.update_wrapper(self, task.definition.function)
+        self.__wrapped__ = task.definition.called
         self.memory = memory
         self.task = task
         self.cache_validation_callback = is_valid
         self.ignore = list(ignore)
+        self._origin = origin
         if self.definition.is_async and sys.version_info >= (3, 12):  # as Task does
             inspect.markcoroutinefunction(self)
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """The value of a call: from the store, or computed and stored. Raises as a task does."""
-        with applied(self.memory.settings):
+        with self._in_force():
             if self._is_outdated(args, kwargs):
                 return self.task.refresh(*args, **kwargs)
             return self.task(*args, **kwargs)
@@ -63,7 +71,7 @@ class MemorizedFunc(Generic[P, R]):
 
         The metadata are `{"duration": seconds, "time": start}`, or `{}` when it was not stored.
         """
-        with applied(self.memory.settings):
+        with self._in_force():
             job = self.task.job(*args, **kwargs)
             value = self.task.refresh(*args, **kwargs)
         return self._then(value, lambda value: (value, self._metadata(job)))
@@ -73,7 +81,7 @@ class MemorizedFunc(Generic[P, R]):
 
         It is a MemorizedResult, or a NotMemorizedResult of a value that could not be stored.
         """
-        with applied(self.memory.settings):
+        with self._in_force():
             job = self.task.job(*args, **kwargs)
             record = job.stored_record()
             if record is not None and self._is_valid(record):
@@ -86,7 +94,7 @@ class MemorizedFunc(Generic[P, R]):
 
     def check_call_in_cache(self, /, *args: Any, **kwargs: Any) -> bool:
         """Whether a call would be served from the store; nothing runs, nothing is removed."""
-        with applied(self.memory.settings):
+        with self._in_force():
             record = self.task.job(*args, **kwargs).stored_record()
             return record is not None and self._is_valid(record)
 
@@ -98,12 +106,13 @@ class MemorizedFunc(Generic[P, R]):
         from .forgetting import choose, forget
 
         store = self.memory.settings.store
-        forget(store, choose(store, task=self.definition.name))
+        with self._in_force():
+            forget(store, choose(store, task=self.definition.name))
 
     @property
     def func(self) -> Any:
         """The function, or the method, that was decorated."""
-        function = self.definition.function
+        function = self.definition.called
         return function.__get__(self.instance) if self.is_bound else function
 
     @property
@@ -121,12 +130,30 @@ class MemorizedFunc(Generic[P, R]):
         """What it was taken from."""
         return self.task.instance
 
+    @property
+    def unbound(self) -> MemorizedFunc[..., Any]:
+        """What it is when it is taken from nothing."""
+        return self._of(self.task.unbound)
+
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         """As a method: the instance is the first argument, and counts unless it is ignored."""
         taken = self.task.__get__(instance, owner)
-        if taken is self.task:
-            return self
-        return MemorizedFunc(self.memory, taken, self.cache_validation_callback, self.ignore)
+        return self if taken is self.task else self._of(taken)
+
+    def _of(self, task: Task[..., Any]) -> MemorizedFunc[..., Any]:
+        return MemorizedFunc(
+            self.memory, task, self.cache_validation_callback, self.ignore, self._origin
+        )
+
+    def _in_force(self) -> AbstractContextManager[None]:
+        """The settings of the memory, and the names of the process that it was pickled in."""
+        settings, origin = self.memory.settings, self._origin
+        if origin is None or not origin.is_elsewhere:
+            return applied(settings)
+        stack = ExitStack()
+        stack.enter_context(origin.known())
+        stack.enter_context(applied(settings))
+        return cast("AbstractContextManager[None]", stack)
 
     def _is_outdated(self, args: Any, kwargs: Any) -> bool:
         if self.cache_validation_callback is None:
@@ -141,7 +168,7 @@ class MemorizedFunc(Generic[P, R]):
     def _record(self, job: Job) -> Record | None:
         """The record of a job as it is stored now, even where `refresh` is in force."""
         settings = self.memory.settings
-        with applied(settings):
+        with self._in_force():
             return None if job.id is None else lookup(settings.store, job.id, job.task)
 
     def _metadata(self, job: Job) -> dict[str, Any]:
@@ -158,7 +185,9 @@ class MemorizedFunc(Generic[P, R]):
         return _after(value, use) if self.definition.is_async else use(value)
 
     def __reduce__(self) -> Any:
-        return MemorizedFunc, (self.memory, self.task, self.cache_validation_callback, self.ignore)
+        origin = self._origin or origin_of(self.definition)
+        options = self.cache_validation_callback, self.ignore, origin
+        return MemorizedFunc, (self.memory, self.task, *options)
 
     def __repr__(self) -> str:
         return f"MemorizedFunc(func={self.func}, location={self.memory.settings.root})"
@@ -173,14 +202,14 @@ class MemorizedResult:
         self.task = task
 
     def get(self) -> Any:
-        """The value. NotFound when it has been removed, DigestMismatch when it was damaged."""
+        """The value. ResultGone when it has been removed, DigestMismatch when it was damaged."""
         from .cache import load
 
         settings = self.memory.settings
         with applied(settings):
             record = lookup(settings.store, self.job_id, self.task)
             if record is None:
-                raise NotFound(
+                raise ResultGone(
                     f"the result of job {self.job_id} ({self.task}) is not stored at {settings.root}"
                     " any more: call the function again"
                 )
@@ -208,9 +237,9 @@ class NotMemorizedResult:
         self.valid = True
 
     def get(self) -> Any:
-        """The value. NotFound after `clear`."""
+        """The value. ResultGone after `clear`."""
         if not self.valid:
-            raise NotFound("this result has been cleared: call the function again")
+            raise ResultGone("this result has been cleared: call the function again")
         return self.value
 
     def clear(self) -> None:

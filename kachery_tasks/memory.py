@@ -6,16 +6,19 @@ import datetime
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from types import MethodType
 from typing import Any, ParamSpec, TypeVar, overload
 
 from kachery_store.errors import Unsupported
 
-from .decorators import Task, task
-from .definition import RETURN
+from .adopted import task_of
+from .decorators import Task
 from .memorized import IsValid, MemorizedFunc, NotMemorizedFunc
+from .origin import Origin, origin_of
 from .settings import Settings, absolute, applied, current
+from .values import register
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -53,6 +56,7 @@ class Memory:
         self.mmap_mode = mmap_mode
         self.verbose = verbose
         self._settings: tuple[Settings, Settings] | None = None
+        self._origin: Origin | None = None  # when it was pickled elsewhere
 
     @overload
     def cache(
@@ -86,10 +90,13 @@ class Memory:
 
         ignore: parameters that do not count. cache_validation_callback: called with the metadata of a
         stored result, `{"duration": seconds, "time": start}`; where it gives something false, the
-        result is computed again and replaced. What has no encoding is pickled, as by `opaque=` of a
-        task. A function that is a task, or memorized elsewhere, is taken as it was before.
+        result is computed again and replaced.
 
-        Raises TypeError for what is not a function, ValueError for an unknown parameter, Unsupported.
+        What has no encoding is pickled, as by `opaque=` of a task. A function that is a task, or
+        memorized elsewhere, is taken as it was before. A function of a library is known by the files of
+        the library; of partial objects and other callables counts what they hold.
+
+        Raises TypeError for what is not called, ValueError for an unknown parameter, Unsupported.
         """
         _check_mmap_mode(mmap_mode)
         if cache_validation_callback is not None and not callable(cache_validation_callback):
@@ -137,7 +144,10 @@ class Memory:
         base = current()
         known = self._settings
         if known is None or known[0] is not base:
-            changed = base if self.location is None else base.changed(dir=self.location)
+            changed = base
+            if self.location is not None:
+                _leave_out_of_git(self.location)
+                changed = base.changed(dir=self.location)
             known = self._settings = (base, changed)
         return known[1]
 
@@ -146,15 +156,12 @@ class Memory:
         if isinstance(func, staticmethod):
             return staticmethod(self._cached(func.__func__, ignore, is_valid))
         if self.location is None:
-            is_method = isinstance(func, classmethod)
-            return (
-                classmethod(NotMemorizedFunc(func.__func__))
-                if is_method
-                else NotMemorizedFunc(func)
-            )
+            if isinstance(func, classmethod):
+                return classmethod(NotMemorizedFunc(func.__func__))
+            return NotMemorizedFunc(func)
         is_bound = isinstance(func, MethodType)
-        made = _task_of(func.__func__ if is_bound else func, ignore)
-        memorized = MemorizedFunc(self, made, is_valid, ignore)
+        made = task_of(func.__func__ if is_bound else func, ignore)
+        memorized = MemorizedFunc(self, made, is_valid, ignore, self._origin)
         return memorized.__get__(func.__self__) if is_bound else memorized
 
     def _collect(self, **limits: Any) -> None:
@@ -164,10 +171,18 @@ class Memory:
             gc(**limits)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_settings": None}
+        return {**self.__dict__, "_settings": None, "_origin": self._origin or origin_of()}
 
     def __repr__(self) -> str:
         return f"Memory(location={self.location})"
+
+
+register(
+    Memory,
+    name="kachery.Memory",
+    encode=lambda memory: [memory.location, memory.mmap_mode, memory.verbose],
+    decode=lambda parts: Memory(parts[0], mmap_mode=parts[1], verbose=parts[2]),
+)
 
 
 def expires_after(
@@ -185,20 +200,22 @@ def expires_after(
 
 
 def _is_younger(seconds: float, metadata: Mapping[str, Any]) -> bool:
-    return time.time() - float(metadata["time"]) < seconds
+    return 0 <= time.time() - float(metadata["time"]) < seconds  # a clock may have gone back
 
 
 def _as_it_was(func: Any) -> Any:
     """The function that a memorized one, or a task, was made of."""
     if isinstance(func, MemorizedFunc | NotMemorizedFunc):
         return func.func
-    return func.definition.function if isinstance(func, Task) else func
+    return func.definition.called if isinstance(func, Task) else func
 
 
-def _task_of(func: Any, ignore: tuple[str, ...]) -> Task[..., Any]:
-    bare = task(func.__func__ if isinstance(func, classmethod) else func)
-    opaque = (*bare.definition.parameters.names, RETURN)
-    return task(ignore=ignore, opaque=opaque)(func)
+def _leave_out_of_git(location: str) -> None:
+    """Results in the folder of a project are no part of it; whoever has a .gitignore there decides."""
+    with suppress(OSError):  # it is there already, or cannot be written to
+        os.makedirs(location, exist_ok=True)
+        with open(os.path.join(location, ".gitignore"), "x") as file:
+            file.write("# Results that kachery keeps.\n*\n")
 
 
 def _check_backend(backend: str, compress: Any, options: Mapping[str, Any] | None) -> None:

@@ -269,8 +269,8 @@ def test_a_memory_takes_what_it_can_do_and_refuses_the_rest(tmp_path):
         Memory(tmp_path, mmap_mode="x")
     with pytest.raises(TypeError, match="location="):
         Memory(17)
-    with pytest.raises(TypeError, match="Write a function that calls it"):
-        Memory(tmp_path).cache(functools.partial(double, 1))
+    with pytest.raises(TypeError, match="17 is none"):
+        Memory(tmp_path).cache(17)
 
 
 def test_call_runs_anew_and_stores(memory, runs):
@@ -438,12 +438,17 @@ def test_methods_of_an_instance(memory, runs):
     assert [one.plus(7), other.plus(7)] == [8, 8] and runs == [1, 1, 7]
 
 
-def test_an_instance_that_keeps_its_memorized_method_is_refused(memory, runs):
-    one = Model(2)
-    one.times = memory.cache(one.times)
-    with pytest.raises(kachery.CannotEncode, match="it contains itself"):
-        one.times(1)
-    assert len(runs) == 0
+def test_an_instance_may_keep_its_memorized_methods(memory, runs):
+    def made(factor):
+        one = Model(factor)
+        one.times, one.plus = memory.cache(one.times), memory.cache(one.plus)
+        return one
+
+    assert [made(2).times(1), made(3).times(1), made(2).times(1)] == [2, 3, 2]
+    assert runs == [1, 1]
+    one = made(2)
+    one.factor = 3
+    assert one.times(1) == 3 and len(runs) == 2
 
 
 @pytest.mark.parametrize("keeps", [True, False])

@@ -192,6 +192,11 @@ class Encoder:
                 raise CannotEncode(
                     "functions can be arguments, but not results (opaque='return' allows pickle)"
                 )
+            if id(_taken_apart(value)[0]) in self._open:
+                raise CannotEncode(
+                    "it is a method of what holds it, and would come back as the method of a copy",
+                    final=True,
+                )
             return self._pack_opaque(value)
         return self._pack_typed(value, codec)
 
@@ -264,9 +269,10 @@ class Encoder:
         inside = self._open.keys() - {id(value)}
         reset = _around.set(self._around | inside)
         try:
-            if type(value) is MethodType and id(value.__self__) in inside:
-                level = list(reversed(self._open)).index(id(value.__self__))
-                return self._typed("code.method", [level, *self._parts(value.__func__, codec)])
+            instance, function = _taken_apart(value)
+            if function is not None and id(instance) in inside:
+                level = list(reversed(self._open)).index(id(instance))
+                return self._typed("code.method", [level, *self._parts(function, codec)])
             return self._typed(codec.name, self._parts(value, codec))
         finally:
             _around.reset(reset)
@@ -390,3 +396,12 @@ def _too_large() -> CannotEncode:
         f"its encoding is larger than {MAX_SIZE >> 30} GiB (arrays and bytes not counted)",
         final=True,
     )
+
+
+def _taken_apart(method: Any) -> tuple[Any, Any]:
+    """The instance that a method, or the task of one, was taken from, and the function."""
+    if type(method) is MethodType:
+        return method.__self__, method.__func__
+    if getattr(method, "is_bound", False):
+        return method.instance, method.unbound
+    return None, None
