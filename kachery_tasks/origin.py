@@ -6,6 +6,7 @@ or none. A job must have the same id there.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
@@ -17,17 +18,24 @@ from .names import main_known_as, main_name
 from .project import Rule, rule, rule_known
 
 
-class Origin(NamedTuple):
-    """The name of `__main__`, what counts as the project, and the syntax of code of `__main__`."""
+_PROCESS = os.urandom(16)
 
+
+class Origin(NamedTuple):
+    """The name of `__main__`, what counts as the project, and the syntax of code of `__main__`.
+
+    `process`: the same in the process that it is from, and in those that were forked from there.
+    """
+
+    process: bytes
     main: str
     rule: Rule
     syntax: dict[str, str]
 
     @property
     def is_elsewhere(self) -> bool:
-        """Whether `__main__` is another one here."""
-        return self.main != main_name()
+        """Whether this is another process, whose `__main__` is another one even if it has that name."""
+        return self.process != _PROCESS
 
     @contextmanager
     def known(self) -> Iterator[None]:
@@ -42,4 +50,4 @@ def origin_of(definition: Definition | None = None) -> Origin:
     if definition is not None:
         with suppress(CannotFingerprint):  # calling it will tell
             syntax = definition.fingerprint().main_syntax
-    return Origin(main_name(), rule(), syntax)
+    return Origin(_PROCESS, main_name(), rule(), syntax)
