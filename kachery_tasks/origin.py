@@ -17,7 +17,6 @@ from .errors import CannotFingerprint
 from .names import main_known_as, main_name
 from .project import Rule, rule, rule_known
 
-
 _PROCESS = os.urandom(16)
 
 
