@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -42,10 +43,8 @@ class _Visible(Progress):
 
     def look(self) -> None:
         if self._bar is None and time.monotonic() >= self._due:
-            from tqdm.auto import tqdm
-
-            self._bar = tqdm(**self._options)
-        if self._bar is not None:
+            self._bar = _tqdm()(**self._options)
+        if self._bar is not None and self._unseen:
             self._bar.update(self._unseen)
             self._unseen = 0
 
@@ -57,6 +56,14 @@ class _Visible(Progress):
     def close(self) -> None:
         if self._bar is not None:
             self._bar.close()
+
+
+def _tqdm() -> Any:
+    """The bar for where this is: a widget in a notebook that has ipywidgets, else text."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of tqdm, where ipywidgets is not installed
+        from tqdm.auto import tqdm
+    return tqdm
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from .definition import Definition
 from .job import Job
 from .lookup import lookup
 from .record import Record
+from .reloading import follow_autoreload
 from .settings import Settings, applied
 
 P = ParamSpec("P")
@@ -44,6 +45,7 @@ class MemorizedFunc(Generic[P, R]):
         self, memory: Place, task: Task[P, R], is_valid: IsValid | None, ignore: Iterable[str]
     ) -> None:
         functools.update_wrapper(self, task.definition.function)
+        follow_autoreload(MemorizedFunc)
         self.memory = memory
         self.task = task
         self.cache_validation_callback = is_valid
