@@ -61,22 +61,31 @@ def as_completed(jobs: Iterable[Job]) -> Iterator[Job]:
     """The jobs as they are done, whatever became of them; those that nobody has started are.
 
     The jobs are taken a thousand at a time, so that a generator may make any number of them, and what
-    has been yielded need not stay in memory. A job that occurs twice is yielded twice.
+    has been yielded need not stay in memory. A job that occurs twice is yielded twice. After a Ctrl-C while
+    it waits, those that have not begun do not.
     """
     ended: SimpleQueue[Job] = SimpleQueue()
     coming = iter(jobs)
     under_way = 0
+    open_ones: dict[int, Job] = {}  # once each
     while True:
         batch = _checked(islice(coming, _AT_A_TIME - under_way))
         for runner in {id(job.runner): job.runner for job in batch}.values():
             runner.start([job for job in batch if job.runner is runner])
         for job in batch:
+            open_ones[id(job)] = job
             job.add_done_callback(ended.put)
         under_way += len(batch)
         if not under_way:
             return
         while under_way > _AT_A_TIME // 2 or (under_way and not batch):
-            yield ended.get()
+            try:
+                job = ended.get()
+            except KeyboardInterrupt:
+                _cancel_open(inputs_first([*open_ones.values()]))
+                raise
+            open_ones.pop(id(job), None)
+            yield job
             under_way -= 1
 
 

@@ -42,7 +42,8 @@ def job_text(job: Called) -> str:
     try:
         state = _state(job)
         what = f": {error_text(job)}" if state == "error" else ""
-        return f"<Job {task_title(job.task)}({call_words(job)}) {job.key[:_DIGITS]} {state}{what}>"
+        call = f"{clean(task_title(job.task))}({call_words(job)})"
+        return f"<Job {call} {job.key[:_DIGITS]} {state}{what}>"
     except Exception:  # noqa: BLE001 - of an argument
         return f"<Job {clean(job.task)} {job.key[:_DIGITS]}>"
 
