@@ -61,8 +61,8 @@ def as_completed(jobs: Iterable[Job]) -> Iterator[Job]:
     """The jobs as they are done, whatever became of them; those that nobody has started are.
 
     The jobs are taken a thousand at a time, so that a generator may make any number of them, and what
-    has been yielded need not stay in memory. A job that occurs twice is yielded twice. After a Ctrl-C while
-    it waits, those that have not begun do not.
+    has been yielded need not stay in memory. A job that occurs twice is yielded twice. After a Ctrl-C
+    while it waits, those that have not begun do not.
     """
     ended: SimpleQueue[Job] = SimpleQueue()
     coming = iter(jobs)
