@@ -66,6 +66,13 @@ def _tqdm() -> Any:
     return tqdm
 
 
+def _in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook, and does not only know what such a one is."""
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    return getattr(shell, "kernel", None) is not None
+
+
 @contextmanager
 def progress_of(
     title: str, total: int | None, *, unit: str, wanted: bool = True, always: bool = False
@@ -74,7 +81,7 @@ def progress_of(
 
     With `always` it shows there, too.
     """
-    watched = always or sys.stderr.isatty() or "ipykernel" in sys.modules
+    watched = always or sys.stderr.isatty() or _in_notebook()
     progress = _Visible(title, total, unit) if wanted and watched else Progress()
     try:
         yield progress

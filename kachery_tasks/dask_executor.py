@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
@@ -151,7 +152,8 @@ class _Uninterrupted(WorkerPlugin):  # type: ignore[misc]
 
     def setup(self, worker: Any) -> None:  # noqa: ARG002
         """On each worker, those that come later too."""
-        if multiprocessing.parent_process() is not None:  # and not on a thread of the program
+        on_main_thread = threading.current_thread() is threading.main_thread()
+        if multiprocessing.parent_process() is not None and on_main_thread:  # not in the program
             signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
@@ -163,8 +165,8 @@ def _keep_from_interrupts(client: Any) -> None:
     """
     cluster = getattr(client, "cluster", None)
     if isinstance(cluster, LocalCluster) and cluster not in _kept:
-        _kept.add(cluster)
         client.register_plugin(_Uninterrupted())
+        _kept.add(cluster)
 
 
 def _warned_above(jobs: int) -> Any:

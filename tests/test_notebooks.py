@@ -114,7 +114,11 @@ MODULE = """
     @kachery.task
     def imported(n):
         print("computed")
-        return inner(n){}
+        return inner(n){0}
+
+    @kachery.Memory("remembered").cache
+    def remembered(n):
+        return inner(n){0}
 """
 
 
@@ -142,9 +146,11 @@ def test_cells_that_run_again_with_other_code(notebook):
     # The module that a cell imports from is edited
     module = write(first.folder / "edited.py", MODULE.format(""))
     first.run("%load_ext autoreload\n%autoreload 2")
-    assert asked("from edited import imported as mine\nmine(1)") == computed
+    assert asked("from edited import remembered, imported as mine\nmine(1)") == computed
+    assert first.run("remembered(1)").value == "2"
     write(module, MODULE.format(" * 10"))
     assert asked("mine(1)") == ("computed\n", "20", "", [])
+    assert first.run("remembered(1)").value == "20"
     write(module, MODULE.format("").replace("n + 1", "n + 5"))
     assert asked("mine(1)") == ("computed\n", "6", "", [])
     write(module, MODULE.format(""))

@@ -1,5 +1,6 @@
 """How tasks, jobs and records show themselves, as text and in notebooks. Nothing is computed for it."""
 
+import importlib
 import re
 import xml.etree.ElementTree as ET
 
@@ -299,6 +300,10 @@ def test_records_are_short():
     assert repr(hostile).isprintable()
 
 
+def test_stats_are_short():
+    assert repr(kachery.stats()).startswith("<Stats: ") and " hits (" in repr(kachery.stats())
+
+
 def test_runs_and_stale_jobs_are_short():
     from kachery_tasks.job_table import Run, Verdict
     from kachery_tasks.stale import Reason, StaleJob
@@ -348,7 +353,7 @@ class Terminal:
 
 
 def watched(monkeypatch):
-    """A terminal on which bars are seen at once. (Called in the test: pytest replaces stderr before that.)"""
+    """A terminal on which bars are seen at once. Not a fixture: pytest replaces stderr later."""
     terminal = Terminal()
     monkeypatch.setattr("kachery_store.progress.SHOW_AFTER", 0.0)
     monkeypatch.setattr("sys.stderr", terminal)
@@ -366,6 +371,8 @@ def test_no_bar_where_none_is_wanted_or_nobody_watches(monkeypatch):
     kachery.gather(recorded.map(range(3), progress=False), progress=False)
     assert not bars.text
     monkeypatch.setattr(Terminal, "isatty", lambda self: False)
+    importlib.import_module("ipykernel.kernelapp")  # so has a program that runs notebooks
+
     kachery.gather(recorded.map(range(3, 6)))
     assert not bars.text
     monkeypatch.setattr("kachery_store.progress.SHOW_AFTER", 3600.0)
