@@ -64,28 +64,32 @@ def as_completed(jobs: Iterable[Job]) -> Iterator[Job]:
     has been yielded need not stay in memory. A job that occurs twice is yielded twice. After a Ctrl-C
     while it waits, those that have not begun do not.
     """
+    open_ones: dict[int, Job] = {}  # each once
+    try:
+        yield from _as_completed(jobs, open_ones)
+    except KeyboardInterrupt:
+        _cancel_open(inputs_first([*open_ones.values()]))
+        raise
+
+
+def _as_completed(jobs: Iterable[Job], open_ones: dict[int, Job]) -> Iterator[Job]:
     ended: SimpleQueue[Job] = SimpleQueue()
     coming = iter(jobs)
     under_way = 0
-    open_ones: dict[int, Job] = {}  # once each
     while True:
         batch = _checked(islice(coming, _AT_A_TIME - under_way))
+        open_ones.update((id(job), job) for job in batch)
         for runner in {id(job.runner): job.runner for job in batch}.values():
             runner.start([job for job in batch if job.runner is runner])
         for job in batch:
-            open_ones[id(job)] = job
             job.add_done_callback(ended.put)
         under_way += len(batch)
         if not under_way:
             return
         while under_way > _AT_A_TIME // 2 or (under_way and not batch):
-            try:
-                job = ended.get()
-            except KeyboardInterrupt:
-                _cancel_open(inputs_first([*open_ones.values()]))
-                raise
-            open_ones.pop(id(job), None)
-            yield job
+            done = ended.get()
+            open_ones.pop(id(done), None)
+            yield done
             under_way -= 1
 
 
