@@ -1,7 +1,6 @@
 """Real notebooks, executed by real kernels: cells run again with other code, interrupts, what is shown."""
 
 import asyncio
-import os
 from pathlib import Path
 
 import nbformat
@@ -228,7 +227,7 @@ def test_an_interrupt(notebook, store_dir):
     begin()
     shown = one.interrupted(GATHERED.format(10, 20))
     assert shown.errors == ["KeyboardInterrupt"] and "Warning" not in shown.err
-    assert 10 - os.cpu_count() <= cancelled() < 10
+    assert 0 < cancelled() < 10
     go.touch()
     shown = one.run("kachery.gather(jobs)")  # what runs is waited for, and the others begin
     assert shown.value == str([*range(10, 20)])
@@ -243,7 +242,7 @@ def test_an_interrupt(notebook, store_dir):
     at_work = 10 - cancelled()
     go.touch()
     one.run("[job.result() for job in jobs if job.future]")
-    assert len(calls.read_text().split()) == at_work <= os.cpu_count()
+    assert len(calls.read_text().split()) == at_work < 10
 
     begin()
     one.run("kachery.configure(executor='processes')")
