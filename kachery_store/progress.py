@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -42,10 +43,8 @@ class _Visible(Progress):
 
     def look(self) -> None:
         if self._bar is None and time.monotonic() >= self._due:
-            from tqdm.auto import tqdm
-
-            self._bar = tqdm(**self._options)
-        if self._bar is not None:
+            self._bar = _tqdm()(**self._options)
+        if self._bar is not None and self._unseen:
             self._bar.update(self._unseen)
             self._unseen = 0
 
@@ -59,6 +58,21 @@ class _Visible(Progress):
             self._bar.close()
 
 
+def _tqdm() -> Any:
+    """The bar for where this is: a widget in a notebook that has ipywidgets, else text."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of tqdm, where ipywidgets is not installed
+        from tqdm.auto import tqdm
+    return tqdm
+
+
+def _in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook, and does not only know what such a one is."""
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    return getattr(shell, "kernel", None) is not None
+
+
 @contextmanager
 def progress_of(
     title: str, total: int | None, *, unit: str, wanted: bool = True, always: bool = False
@@ -67,7 +81,7 @@ def progress_of(
 
     With `always` it shows there, too.
     """
-    watched = always or sys.stderr.isatty() or "ipykernel" in sys.modules
+    watched = always or sys.stderr.isatty() or _in_notebook()
     progress = _Visible(title, total, unit) if wanted and watched else Progress()
     try:
         yield progress

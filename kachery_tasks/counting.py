@@ -34,6 +34,9 @@ class Stats(NamedTuple):
             f" ({self.seconds_spent:.3g} s), {self.failures} failures"
         )
 
+    def __repr__(self) -> str:
+        return f"<Stats: {self}>"
+
 
 class _Counts:
     """The same, while it is being counted: a hit costs a few hundred nanoseconds."""

@@ -8,11 +8,16 @@ the run itself; Dask's scheduler knows priorities and resources.
 
 from __future__ import annotations
 
+import multiprocessing
+import signal
+import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
+
+from distributed import LocalCluster, WorkerPlugin
 
 from kachery_store.errors import KacheryWarning
 from kachery_store.saying import warn
@@ -42,6 +47,7 @@ class DaskExecutor:
         self._failed: Counter[str] = Counter()  # how often jobs have, by their keys
         self._watch = Watch(settings, client, self._send, self._remote, self._failed)
         self._missing: set[str] = set()  # resources that no worker offered, which was said
+        _keep_from_interrupts(client)
 
     def start(self, jobs: Sequence[Job]) -> None:
         """See that each future is settled. Inputs come before those who need them, or have futures."""
@@ -134,6 +140,33 @@ class DaskExecutor:
                         f' does. Start workers with `dask worker --resources "{name}={amount}"`'
                     )
                 )
+
+
+_kept: WeakSet[Any] = WeakSet()  # clusters whose workers have been told
+
+
+class _Uninterrupted(WorkerPlugin):  # type: ignore[misc]
+    """Lets the process of a worker go on when somebody presses Ctrl-C, which is for those who wait."""
+
+    name = "kachery-uninterrupted"
+
+    def setup(self, worker: Any) -> None:  # noqa: ARG002
+        """On each worker, those that come later too."""
+        on_main_thread = threading.current_thread() is threading.main_thread()
+        if multiprocessing.parent_process() is not None and on_main_thread:  # not in the program
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _keep_from_interrupts(client: Any) -> None:
+    """Keep the workers of a cluster on this machine from being interrupted with the program.
+
+    A terminal, and a notebook, interrupts all processes of its group. Workers would end, and nothing
+    would start them again.
+    """
+    cluster = getattr(client, "cluster", None)
+    if isinstance(cluster, LocalCluster) and cluster not in _kept:
+        client.register_plugin(_Uninterrupted())
+        _kept.add(cluster)
 
 
 def _warned_above(jobs: int) -> Any:

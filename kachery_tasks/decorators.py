@@ -23,6 +23,7 @@ from .job import Job
 from .job_ids import JobIds
 from .policy import checked
 from .purity import check_allowed
+from .reloading import follow_autoreload
 from .served import answer, recalled
 from .settings import Once, Settings, applied, current
 from .values import Encoder
@@ -47,6 +48,7 @@ class Task(Generic[P, R]):
 
     def __init__(self, definition: Definition, *, of_class: bool = False) -> None:
         functools.update_wrapper(self, definition.function)
+        follow_autoreload(Task)
         self.__wrapped__ = definition.called
         self.definition = definition
         self._job_ids = JobIds(definition)
@@ -118,7 +120,7 @@ class Task(Generic[P, R]):
         """
         if not iterables:
             raise TypeError(
-                f"{self!r}.map takes at least one iterable; its items are the arguments"
+                f"{self.definition.name}.map takes at least one iterable; its items are the arguments"
             )
         calls = list(zip(*iterables, strict=False))
         jobs = []
@@ -198,7 +200,15 @@ class Task(Generic[P, R]):
         return super().__reduce_ex__(protocol)
 
     def __repr__(self) -> str:
-        return f"<{self.definition.kind} {self.definition.name}>"
+        from .drawing.lines import task_text
+
+        return task_text(self.definition)
+
+    def _repr_html_(self) -> str:
+        """How notebooks show it; see drawing/tasks.py."""
+        from .drawing.tasks import task_html
+
+        return task_html(self.definition)
 
 
 @overload

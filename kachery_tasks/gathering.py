@@ -61,13 +61,24 @@ def as_completed(jobs: Iterable[Job]) -> Iterator[Job]:
     """The jobs as they are done, whatever became of them; those that nobody has started are.
 
     The jobs are taken a thousand at a time, so that a generator may make any number of them, and what
-    has been yielded need not stay in memory. A job that occurs twice is yielded twice.
+    has been yielded need not stay in memory. A job that occurs twice is yielded twice. After a Ctrl-C
+    while it waits, those that have not begun do not.
     """
+    open_ones: dict[int, Job] = {}  # each once
+    try:
+        yield from _as_completed(jobs, open_ones)
+    except KeyboardInterrupt:
+        _cancel_open(inputs_first([*open_ones.values()]))
+        raise
+
+
+def _as_completed(jobs: Iterable[Job], open_ones: dict[int, Job]) -> Iterator[Job]:
     ended: SimpleQueue[Job] = SimpleQueue()
     coming = iter(jobs)
     under_way = 0
     while True:
         batch = _checked(islice(coming, _AT_A_TIME - under_way))
+        open_ones.update((id(job), job) for job in batch)
         for runner in {id(job.runner): job.runner for job in batch}.values():
             runner.start([job for job in batch if job.runner is runner])
         for job in batch:
@@ -76,7 +87,9 @@ def as_completed(jobs: Iterable[Job]) -> Iterator[Job]:
         if not under_way:
             return
         while under_way > _AT_A_TIME // 2 or (under_way and not batch):
-            yield ended.get()
+            done = ended.get()
+            open_ones.pop(id(done), None)
+            yield done
             under_way -= 1
 
 

@@ -378,8 +378,9 @@ class Job:
         return self._dask
 
     def __repr__(self) -> str:
-        state = self.status if self.future is not None else "not started"
-        return f"<Job {self.task} {self.key[:12]} {state}>"
+        from .drawing.lines import job_text
+
+        return job_text(self)
 
     def _repr_html_(self) -> str:
         """How notebooks show it; see drawing/notebook.py."""

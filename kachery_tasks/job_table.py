@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from kachery_store.feeds import Feed, parse_feed_uri
 
+from .drawing.wording import clean, moment, span
 from .feeds import load_feed
 from .job_feed import JOBS
 
@@ -52,6 +53,13 @@ class Run(NamedTuple):
     def uri(self) -> str:
         """job://<job id>"""
         return f"job://{self.job_id}"
+
+    def __repr__(self) -> str:
+        verdicts = "".join(f", {one.verdict}" for one in self.verdicts)
+        return clean(
+            f"<Run {self.task} {self.job_id[:12]} {self.status}{verdicts},"
+            f" {moment(self.started)[:19]}, {span(self.seconds)}, {self.user} on {self.host}>"
+        )
 
 
 def runs(

@@ -16,6 +16,7 @@ from .job import Job
 from .lookup import lookup
 from .origin import Origin, origin_of
 from .record import Record
+from .reloading import follow_autoreload
 from .settings import Settings, applied
 
 P = ParamSpec("P")
@@ -50,6 +51,7 @@ class MemorizedFunc(Generic[P, R]):
         origin: Origin | None = None,
     ) -> None:
         functools.update_wrapper(self, task.definition.function)
+        follow_autoreload(MemorizedFunc)
         self.__wrapped__ = task.definition.called
         self.memory = memory
         self.task = task

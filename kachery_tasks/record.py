@@ -10,7 +10,9 @@ from typing import Any, NamedTuple
 
 import msgpack
 
+from kachery_store.amounts import size_text
 from kachery_store.errors import DigestMismatch
+from kachery_store.saying import clean
 from kachery_store.unpacking import unpack
 
 from .fields import (
@@ -30,12 +32,14 @@ from .fields import (
     wrong_one,
 )
 from .sealed import seal, unseal
+from .summary import call_text
 
 MAGIC = "kachery record"
 VERSION = 1
 INLINE_UP_TO = 65_536  # encodings up to this size live inside the record
 MOST_CHILDREN = MOST_READS = 10_000  # that a record tells of
 QUERY_READ, MUTABLE_READ = "query", "mutable"  # kinds of `reads`
+_SHORT = 12  # digits of an id that are shown
 FINISHED, ERROR = "finished", "error"  # of a status; with the latter the result is an exception
 
 
@@ -54,6 +58,9 @@ class Result(NamedTuple):
     classes: list[tuple[str, str]]
     inline: bytes | None
     pickles: list[tuple[str, int, bytes, bytes, int]]
+
+    def __repr__(self) -> str:
+        return f"<Result {clean(self.type)}, {size_text(self.size)}, {self.address.hex()[:_SHORT]}>"
 
 
 class Record(NamedTuple):
@@ -111,6 +118,12 @@ class Record(NamedTuple):
     def is_error(self) -> bool:
         """Whether the result is an exception that the task keeps (`cache_errors=`)."""
         return self.status == ERROR
+
+    def __repr__(self) -> str:
+        told = {name: summary for name, _, summary in self.arguments}
+        call = clean(call_text(self.task, told))
+        result = f"{clean(self.result.type)}, {size_text(self.result.size)}"
+        return f"<Record {call} {self.job_id[:_SHORT]} {clean(self.status)}: {result}>"
 
     def to_bytes(self) -> bytes:
         """The record file."""

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from kachery_store import DigestMismatch, NotFound, Store, StoreTooNew
 from kachery_store.amounts import span_text
 from kachery_store.errors import KacheryError
+from kachery_store.saying import clean
 
 from .answers import age_of
 from .code_now import code_changes, task_named
@@ -47,6 +48,10 @@ class StaleJob(NamedTuple):
     def uri(self) -> str:
         """job://<job id>"""
         return f"job://{self.job_id}"
+
+    def __repr__(self) -> str:
+        reasons = "; ".join(reason.text for reason in self.reasons)
+        return clean(f"<StaleJob {self.task} {self.job_id[:12]}: {reasons}>")
 
     @property
     def is_unknown(self) -> bool:

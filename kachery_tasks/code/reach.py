@@ -42,6 +42,7 @@ from .things import (
     identities_of_keywords,
     identities_of_state,
     imported,
+    is_builtin,
     is_found,
     is_immutable,
     module_of,
@@ -51,7 +52,6 @@ from .things import (
 )
 from .wrappers import parts_of
 
-_BUILTINS = dict(vars(builtins))
 # What functools.wraps copies into a function's dict when it wraps something that has these in its own,
 # such as a function of NumPy; there they hide behind the function's own.
 _OF_WRAPPING = frozenset(
@@ -160,8 +160,8 @@ class Reach:
         value = self.guards.name(function.__globals__, name)
         if value is MISSING:
             value = self.guards.name(builtins.__dict__, name)
-            if value is not MISSING and value is _BUILTINS.get(name):
-                return ["name", f"builtins:{name}"]
+        if value is not MISSING and is_builtin(value, name):
+            return ["name", f"builtins:{name}"]
         return self._follow(value, name, attributes, function)
 
     def _follow(self, value: Any, name: str, attributes: list[str], function: FunctionType) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import enum
 import functools
 import importlib
@@ -21,6 +22,7 @@ from ..values.class_types import state_of
 from .guards import MISSING
 from .references import ABOUT_THE_MODULE
 
+_BUILTINS = dict(vars(builtins))
 IMMUTABLE = (type(None), bool, int, float, complex, str, bytes, range, type(...))
 
 
@@ -77,6 +79,16 @@ def module_of(function: FunctionType) -> str:
 def named(cls: type) -> list[str]:
     """What stands for an installed class."""
     return ["name", public_name(cls)]
+
+
+def is_builtin(value: Any, name: str) -> bool:
+    """Whether what a name stands for is the built-in of that name.
+
+    Notebooks have an `open` of their own among their globals, which is pickled by value.
+    """
+    if isinstance(value, FunctionType) and module_of(value) == "IPython.core.interactiveshell":
+        value = value.__dict__.get("__wrapped__", value)
+    return name in _BUILTINS and value is _BUILTINS[name]
 
 
 def is_found(value: Any, module: str, name: str) -> bool:

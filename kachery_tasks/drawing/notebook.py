@@ -5,38 +5,33 @@ Looking at a job starts nothing, and looks only a few jobs up, of which it only 
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
-from concurrent.futures import Future
-from typing import Any, Protocol
+from typing import Protocol
 
 from kachery_store.amounts import size_text
 
 from ..record import Record
-from .figure import ERROR, FINISHED, JOB, Box, Figure
+from ..trust import signers
+from ..trusted_keys import trusted_keys
+from .card import card, html_text, short, strong
+from .figure import ERROR, FINISHED, JOB, PENDING, Box, Figure
 from .folding import folded
+from .lines import Called, call_words, error_text, job_text
 from .small import drawn, nearest
-from .wording import clean, cut, moment, span, task_title
+from .wording import moment, span, task_title
 
 _MOST_BOXES = 12
 _MOST_JOBS = 20_000  # walked through
 _MANY = 60  # jobs, beyond which they are counted before anything is drawn
 _FEW = 16  # jobs that are looked up
 _LEVELS = 2
-_ID = 16  # digits that are shown
-_LONGEST_MESSAGE = 120
+_DIGITS = 16  # of an id
+_WIDTH = 160  # of the arguments
 _NOT_YET = "known when its inputs are"
 
 
-class Shown(Protocol):
+class Shown(Called, Protocol):
     """What is looked at of a job; see Job."""
-
-    key: str
-    future: Future[Any] | None
-
-    @property
-    def task(self) -> str:
-        """The name of the task."""
 
     @property
     def inputs(self) -> Sequence[Shown]:
@@ -60,61 +55,65 @@ def job_html(job: Shown) -> str:
     try:
         return _shown(job)
     except Exception:  # noqa: BLE001 - of the store or of a zone; whoever asks for the result meets it
-        return f"<code>{_text(f'<Job {job.task} {job.key[:_ID]}>')}</code>"
+        return f"<code>{html_text(job_text(job))}</code>"
 
 
 def _shown(job: Shown) -> str:
-    near = _near(job, _LEVELS, _MOST_JOBS)
     look = _are_few(job)
     state = _state(job, look=look)
     record = job.record if state in (FINISHED, ERROR) else None
     known = (job.id if look else None) or (None if record is None else record.job_id)
-    name = f'<code title="{_text(known)}">{_text(known[:_ID])}</code>' if known else _NOT_YET
-    cells = [
-        ("status", f"<b{_red(state)}>{_text(state or 'not started')}</b>"),
-        ("id", name),
+    facts = [
+        ("status", _status(job, state, record)),
+        ("id", short(known, _DIGITS) if known else _NOT_YET),
         *_told(record),
-        *_error(job, state),
     ]
-    facts = " &nbsp;·&nbsp; ".join(
-        f'<span style="opacity:.7">{title}</span> {told}' for title, told in cells
-    )
-    figure = nearest(
-        folded(_figure(near, look=look), _MOST_BOXES, _MOST_BOXES), _MOST_BOXES, up=True
-    )
-    title = f'<b title="{_text(job.task)}">{_text(task_title(job.task))}</b>'
-    return (
-        f'<div style="line-height:1.6">{title}<br/>{facts}'
-        f'<div style="margin-top:6px">{drawn(figure)}</div></div>'
-    )
+    below = _error(job, record)
+    if job.inputs:
+        below += f'<div style="margin-top:6px">{_picture(job, look=look)}</div>'
+    return card(task_title(job.task), job.task, f"({call_words(job, _WIDTH)})", facts, below)
 
 
-def _red(state: str) -> str:
-    return ' style="color:#d1493f"' if state in (ERROR, "unknown") else ""
+def _status(job: Shown, state: str, record: Record | None) -> str:
+    if record is not None:
+        is_error = record.is_error  # which was kept: the job itself has finished
+        return f"{strong(ERROR if is_error else state, alarming=is_error)}, stored"
+    told = strong(state or "not started", alarming=state in (ERROR, "unknown"))
+    if job.future is None:
+        return told if state != PENDING else f"{told}, not started"
+    return f"{told}, not stored" if state == FINISHED else told
 
 
 def _told(record: Record | None) -> list[tuple[str, str]]:
+    """What the record tells: of what came from a zone, also by whose key it counts."""
     if record is None:
         return []
-    size = f"{_text(record.result.type)}, {size_text(record.result.size)}"
+    result = f"{html_text(record.result.type)}, {size_text(record.result.size)}"
     return [
-        ("started", _text(moment(record.started)[:19])),
+        *([] if record.is_error else [("result", result)]),
+        ("started", html_text(moment(record.started)[:19])),
         ("took", span(record.seconds)),
-        ("result", size),
+        ("by", html_text(f"{record.user} on {record.host}")),
+        *(("signed by", told) for told in _signers(record)),
     ]
 
 
-def _error(job: Shown, state: str) -> list[tuple[str, str]]:
-    future = job.future
-    if state != ERROR or future is None or not future.done() or future.cancelled():
-        return []
-    error = future.exception()
-    message = " ".join(str(error).split())
-    return [("error", _text(cut(f"{type(error).__name__}: {message}", _LONGEST_MESSAGE)))]
+def _signers(record: Record) -> list[str]:
+    keys = signers(record)
+    names = {one.key: one.name for one in trusted_keys()} if keys else {}
+    return [html_text(name) if (name := names.get(key)) else short(key, _DIGITS) for key in keys]
 
 
-def _text(text: str) -> str:
-    return html.escape(clean(text))
+def _error(job: Shown, record: Record | None) -> str:
+    told = error_text(job)
+    if not told and record is not None and record.is_error:
+        told = record.result.type  # what it said would have to be loaded
+    return f"<div>{html_text(told)}</div>" if told else ""
+
+
+def _picture(job: Shown, *, look: bool) -> str:
+    figure = folded(_figure(_near(job, _LEVELS, _MOST_JOBS), look=look), _MOST_BOXES, _MOST_BOXES)
+    return drawn(nearest(figure, _MOST_BOXES, up=True))
 
 
 def _are_few(job: Shown) -> bool:
