@@ -3,7 +3,7 @@
     python tests/pythons.py          runs them on the others than this one, each in an environment
                                      `.venv-VERSION` that is made once (make test-pythons)
 
-Says aloud which Python is not there; with CI=true in the environment that is a failure.
+Says aloud which Python is not there.
 """
 
 import os
@@ -23,6 +23,7 @@ TESTS = (
     *("store", "merkle", "feeds", "zarr", "chunked_tasks"),
     *("executors", "processes", "dask", "dask_graph", "queries", "extras"),
 )
+OPTIONS = ("-n", "2", "--dist", "loadfile", "-k", "not larger_than_memory")
 
 
 def interpreters():
@@ -48,12 +49,11 @@ def _runs(path, version):
     return done.stdout.strip() == version
 
 
-def missing(found):
-    """The exit code for what is not there, said aloud."""
+def say_what_is_missing(found):
+    """Say aloud which Python is not there."""
     absent = [version for version in VERSIONS if version not in found]
     if absent:
-        print(f"Python {', '.join(absent)} is not on this machine: NOTHING WAS TESTED THERE")
-    return 1 if absent and os.environ.get("CI") == "true" else 0
+        print(f"Python {', '.join(absent)} is not on this machine: NOTHING IS TESTED THERE")
 
 
 def environment(version, path):
@@ -71,14 +71,14 @@ def environment(version, path):
 
 def main():
     """Run TESTS on all other Pythons; returns the exit code."""
-    found = interpreters()
-    failed = missing(found)
+    found, failed = interpreters(), 0
+    say_what_is_missing(found)
     files = [ROOT / f"tests/test_{name}.py" for name in TESTS]
     for version, path in found.items():
         if version != HERE:
             print(f"Python {version}", flush=True)
-            command = [environment(version, path), "-m", "pytest", "-q", "-n", "2"]
-            done = subprocess.run([*command, "--dist", "loadfile", *files], cwd=ROOT)
+            command = [environment(version, path), "-m", "pytest", "-q", *OPTIONS, *files]
+            done = subprocess.run(command, cwd=ROOT)
             failed = failed or done.returncode
     return failed
 
