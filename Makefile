@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 READY_DOCS := $(VENV)/.ready-docs
 
-.PHONY: demo examples test test-full lint bench bench-peers docs clean
+.PHONY: demo examples test test-full test-pythons coverage lint package bench bench-peers docs clean
 
 demo: $(READY)
 	$(BIN)/python examples/01_pipeline.py
@@ -24,11 +24,28 @@ test: $(READY)
 test-full: $(READY)
 	KACHERY_TEST_FULL=1 $(BIN)/python -m pytest
 
+# What may differ between Pythons, on the others that are supported and on this machine.
+test-pythons: $(READY)
+	$(BIN)/python tests/pythons.py
+
+# All tests once more, slower: which lines and branches ran, also in child processes. build/coverage/html has it in full.
+coverage: $(READY)
+	rm -rf build/coverage
+	$(BIN)/python -m coverage run -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m coverage combine -q
+	$(BIN)/python -m coverage html -q
+	$(BIN)/python -m coverage report
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/vulture
+
+# dist/ gets the wheel and the archive of the sources; both are installed in new environments and tried out.
+package: $(READY)
+	$(BIN)/python tests/packaging/check_install.py
 
 bench: $(READY)
 	$(BIN)/python -m pip install --quiet --editable '.[bench]'
@@ -51,8 +68,8 @@ $(READY_DOCS): $(READY)
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[demo,test]'
+	$(BIN)/python -m pip install --quiet --editable '.[lint,test]'
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build *.egg-info examples/output
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache build dist *.egg-info examples/output

@@ -7,7 +7,6 @@ verified without reading the rest.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -73,12 +72,6 @@ class Manifest:
 def has_manifest(size: int) -> bool:
     """Whether files of this size are published with a manifest."""
     return size > PART_SIZE
-
-
-def manifest_of_file(path: str | os.PathLike[str], algorithm: str) -> Manifest:
-    """The manifest of a file, of any size, read once; OSError when it cannot be read."""
-    with open(path, "rb", buffering=0) as file:
-        return manifest_of(file, algorithm)
 
 
 def manifest_of(

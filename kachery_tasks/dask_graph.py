@@ -11,6 +11,8 @@ import pickle
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from kachery_store.errors import Unsupported
+
 from .cache import Outcome
 from .foreign import Foreign
 from .graph import inputs_first
@@ -125,7 +127,13 @@ def computed(graph: Any, keys: Any, **options: Any) -> Any:
 
 
 def visualize(job: Job, filename: str | None, **options: Any) -> Any:
-    """Draw a job's graph."""
+    """Draw a job's graph. Unsupported where graphviz is not installed."""
     import dask
 
-    return dask.visualize(job, filename=filename, **options)
+    try:
+        return dask.visualize(job, filename=filename, **options)
+    except (ImportError, RuntimeError) as error:
+        raise Unsupported(
+            f"the jobs cannot be drawn: {error}. That needs the package graphviz, pip install"
+            " 'kachery[ui]', and the program dot, which is Graphviz itself"
+        ) from error

@@ -369,7 +369,7 @@ class Job:
         return self.key
 
     def visualize(self, filename: str | None = "job", **options: Any) -> Any:
-        """Draw what would run, as `dask.visualize` does and with its options; needs graphviz."""
+        """Draw what would run, with the options of `dask.visualize`. Unsupported without graphviz."""
         return self.runner.visualize(self, filename, **options)
 
     def _for_dask(self) -> Any:

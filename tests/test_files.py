@@ -22,7 +22,7 @@ from conftest import run_python
 import kachery as ka
 from kachery_store import Store, web
 from kachery_store.errors import BadURI
-from kachery_store.manifest import PART_SIZE, Manifest, manifest_of_file
+from kachery_store.manifest import PART_SIZE, Manifest, manifest_of
 
 ROOT = pathlib.Path(__file__).parent.parent
 NOWHERE = "sha1://" + "0" * 40
@@ -94,7 +94,8 @@ def in_parts(tmp_path, store_dir):
         ka.store_bytes(data[start : start + PART_SIZE])
     path = tmp_path / "whole"
     path.write_bytes(data)
-    listed = manifest_of_file(path, "sha1").to_bytes()
+    with open(path, "rb") as file:
+        listed = manifest_of(file, "sha1").to_bytes()
     return f"sha1://{sha1(data)}/whole?manifest={ka.store_bytes(listed)[7:]}", data
 
 
@@ -217,7 +218,8 @@ def test_hostile_manifests(text):
 def test_manifests_are_read_as_they_are_written(tmp_path, algorithm):
     path = tmp_path / "f"
     path.write_bytes(b"x" * (PART_SIZE + 7))
-    manifest = manifest_of_file(path, algorithm)
+    with open(path, "rb") as file:
+        manifest = manifest_of(file, algorithm)
     assert [(p.start, p.end) for p in manifest.parts] == [
         (0, PART_SIZE),
         (PART_SIZE, PART_SIZE + 7),

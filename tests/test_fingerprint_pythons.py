@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 from conftest import FULL, count, run_python, write
+from pythons import VERSIONS, interpreters
 from test_fingerprint import fingerprint
-from test_formats import ROOT, environment, interpreters
+from test_formats import ROOT, environment
 
 import kachery
 from kachery_tasks.code import fingerprint_of
 
 SITE = Path(sysconfig.get_paths()["purelib"])
-VERSIONS = ("3.11", "3.12", "3.13")
 
 # (a) Syntax and references of every function in the sources of these packages.
 READ = ("click", "distributed", "toolz")

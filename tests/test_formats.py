@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import vectors
 from conftest import run_python
+from pythons import interpreters
 
 import kachery
 
@@ -18,29 +19,6 @@ ROOT = Path(__file__).parent.parent
 
 def test_golden_vectors():
     assert vectors.differences() == []
-
-
-def interpreters():
-    """Other supported Pythons of this machine: {version: path}."""
-    found = {}
-    folders = os.environ.get("PATH", "").split(os.pathsep)
-    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
-    folders += sorted(str(p / "bin") for p in pyenv.glob("3.*")) if pyenv.exists() else []
-    for version in ("3.11", "3.12", "3.13"):
-        for folder in folders:
-            path = Path(folder, f"python{version}")
-            if path.exists() and _runs(path, version):
-                found.setdefault(version, path)
-    return found
-
-
-def _runs(path, version):
-    done = subprocess.run(
-        [path, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"],
-        capture_output=True,
-        text=True,
-    )
-    return done.stdout.strip() == version
 
 
 LATEST = (

@@ -57,7 +57,8 @@ LATER = {
 }
 
 
-def test_a_process_that_finds_its_results_imports_little(tmp_path):
+def test_a_process_that_finds_its_results_imports_little(tmp_path, monkeypatch):
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)  # coverage imports some of these
     code = """
     import sys, kachery
     @kachery.task(version="1")

@@ -190,7 +190,9 @@ def test_strings_of_any_width():
 def test_scalars_and_names_that_numpy_has_twice():
     assert_same(np.longlong(5), np.int64(5))
     assert_same(np.dtype("q"), np.dtype("l"))
-    assert_differ(np.int64(5), np.uint64(5), np.int32(5), np.timedelta64(5), np.timedelta64(5, "s"))
+    assert_differ(
+        np.int64(5), np.uint64(5), np.int32(5), np.timedelta64(5, "s"), np.array([5]).view("m8")[0]
+    )
     assert_differ(np.timedelta64(1, "25s"), np.timedelta64(25, "s"), np.timedelta64("NaT", "s"))
     assert_differ(np.void(b"ab"), np.bytes_(b"ab"), np.array(b"ab"), np.array(b"ab", "V2"))
     record = np.array([(1, [2])], np.dtype((np.record, [("a", ">i4"), ("b", "O")])))

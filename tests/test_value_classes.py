@@ -10,6 +10,7 @@ import string
 import struct
 import types
 import typing
+import warnings
 
 import attr
 import attrs
@@ -20,6 +21,7 @@ from conftest import write
 from test_values import there_and_back
 
 import kachery
+import kachery_tasks.code  # noqa: F401 - modules and functions are values through it
 from kachery_tasks.errors import CannotDecode, CannotEncode
 from kachery_tasks.values import decode, encode
 
@@ -246,13 +248,20 @@ def test_pydantic():
         assert there_and_back(value) == value
 
 
+def array_of_characters():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # since 3.13
+        return array.array("u", "abc")
+
+
+@pytest.mark.filterwarnings("ignore:The 'u' type code:DeprecationWarning")
 @pytest.mark.parametrize(
     "value",
     [
         struct.Struct("<IH"),
         array.array("d", [1, 2]),
         array.array("h"),
-        array.array("u", "abc"),
+        array_of_characters(),
         types.MappingProxyType({1: 2}),
         types.SimpleNamespace(a=[1]),
         argparse.Namespace(b=1),

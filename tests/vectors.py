@@ -44,7 +44,7 @@ if np.__version__ < "2":
     LACKING.append("np.dtypes.StringDType")
 
 from kachery_store.digest import hash_buffer
-from kachery_store.manifest import has_manifest, manifest_of_file
+from kachery_store.manifest import has_manifest, manifest_of
 from kachery_tasks.code import fingerprint_of
 from kachery_tasks.definition import Definition
 from kachery_tasks.failures import Failure
@@ -508,7 +508,8 @@ def manifests():
                 file.write(data)
                 file.flush()
                 for algorithm in ("sha1", "sha256", "blake3"):
-                    manifest = manifest_of_file(file.name, algorithm).to_bytes()
+                    file.seek(0)
+                    manifest = manifest_of(file, algorithm).to_bytes()
                     vector[f"{algorithm} manifest"] = manifest.decode()
                     vector[f"digest of the {algorithm} manifest"] = hash_buffer(algorithm, manifest)
         vectors.append(vector)

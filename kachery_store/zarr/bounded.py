@@ -103,9 +103,9 @@ def _all_names(codecs: Any) -> Iterator[str]:
 
 def _is_registered(name: str) -> bool:
     """Whether the program has made a codec known to zarr, itself or by an import."""
-    from zarr import registry
+    from .library import zarr
 
-    known = getattr(registry, "__codec_registries", {})  # asking for one imports its package
+    known = getattr(zarr.registry, "__codec_registries", {})  # asking for one imports its package
     return name in known and bool(known[name])
 
 

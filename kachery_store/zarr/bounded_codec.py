@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-from zarr.abc.codec import BytesBytesCodec
-from zarr.registry import register_codec
 
 from .bounded import BOUNDED, decompressed
+from .library import zarr
 
 
 @dataclass(frozen=True)
-class BoundedCodec(BytesBytesCodec):
+class BoundedCodec(zarr.abc.codec.BytesBytesCodec):
     """Decodes what another codec has encoded: `name` and `configuration`, to at most `most` bytes."""
 
     name: str
@@ -45,4 +44,4 @@ class BoundedCodec(BytesBytesCodec):
         raise NotImplementedError
 
 
-register_codec(BOUNDED, BoundedCodec)
+zarr.registry.register_codec(BOUNDED, BoundedCodec)

@@ -46,11 +46,11 @@ def compressors(codecs: Any) -> tuple[Any, ...]:
     Unsupported for what is no codec, or does more than to compress bytes, or may lose something: that is
     not seen where zarr writes.
     """
-    from zarr.abc.codec import BytesBytesCodec
+    from .library import zarr
 
     given = _listed(codecs)
     fits = is_lossless(codecs_json(given, "<f8"))
-    if not fits or not all(isinstance(one, BytesBytesCodec) for one in given):
+    if not fits or not all(isinstance(one, zarr.abc.codec.BytesBytesCodec) for one in given):
         raise Unsupported(
             f"the codecs {given} do not fit all variables of a Dataset, or may lose something: take"
             " those that compress bytes, as zarr.codecs.BloscCodec, or store its arrays one by one"
@@ -68,9 +68,10 @@ def _text(codecs: list[Any]) -> str:
 
 def _as_zarr_has_them(codecs: list[Any], dtype: str) -> list[Any]:
     """What zarr makes of some codecs for a dtype, such as the size of an item for blosc."""
-    from zarr.abc.codec import ArrayArrayCodec, ArrayBytesCodec, BytesBytesCodec
+    from .library import zarr
 
-    kinds = (ArrayArrayCodec, ArrayBytesCodec, BytesBytesCodec)
+    abc = zarr.abc.codec
+    kinds = (abc.ArrayArrayCodec, abc.ArrayBytesCodec, abc.BytesBytesCodec)
     for one in codecs:
         if not isinstance(one, kinds):
             raise Unsupported(
@@ -179,17 +180,14 @@ def _one_chunk(content: ArrayContent) -> ArrayContent:
 
 def _opened(content: ArrayContent, codecs: str, files: dict[str, Any]) -> Any:
     """An array of one chunk in a dict of files."""
-    import zarr
-    from zarr.core.array import AsyncArray
-    from zarr.core.buffer import default_buffer_prototype
-    from zarr.storage import MemoryStore
+    from .library import zarr
 
-    make = default_buffer_prototype().buffer.from_bytes
+    make = zarr.core.buffer.default_buffer_prototype().buffer.from_bytes
     described = json.dumps(array_json(_one_chunk(content), codecs)).encode()
     found = {name: make(data) for name, data in {**files, "zarr.json": described}.items()}
-    array: Any = zarr.open_array(MemoryStore(found), mode="r+", zarr_format=3)
+    array: Any = zarr.open_array(zarr.storage.MemoryStore(found), mode="r+", zarr_format=3)
     # Else a chunk that is all fill is left out. Not by zarr.config, which all threads share.
-    return found, zarr.Array(AsyncArray(array.metadata, array.store_path, _WHOLE))
+    return found, zarr.Array(zarr.core.array.AsyncArray(array.metadata, array.store_path, _WHOLE))
 
 
 def _one_chunk_written(content: ArrayContent, codecs: str, chunk: Array) -> bytes:

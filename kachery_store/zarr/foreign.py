@@ -42,9 +42,7 @@ class Described(NamedTuple):
 
 def described(metadata: bytes) -> Described | None:
     """The array that some `zarr.json` describes; None for that of a group. BadManifest."""
-    import zarr
-    from zarr.core.buffer import default_buffer_prototype
-    from zarr.storage import MemoryStore
+    from .library import zarr
 
     found = json.loads(metadata)
     if found.get("node_type") != "array":
@@ -55,8 +53,8 @@ def described(metadata: bytes) -> Described | None:
         or encoding.get("configuration", {}).get("separator", "/") != "/"
     ):
         raise BadManifest("an array has chunk keys other than Zarr's default ones: leave them so")
-    buffer = default_buffer_prototype().buffer.from_bytes(metadata)
-    array = zarr.open_array(MemoryStore({_METADATA: buffer}), mode="r", zarr_format=3)
+    buffer = zarr.core.buffer.default_buffer_prototype().buffer.from_bytes(metadata)
+    array = zarr.open_array(zarr.storage.MemoryStore({_METADATA: buffer}), mode="r", zarr_format=3)
     chunks = found["chunk_grid"]["configuration"]["chunk_shape"]  # shards, where there are some
     codecs = json.dumps(found["codecs"], sort_keys=True, separators=(",", ":"))
     return Described(zarr_form(array, chunks)._replace(chunks=tuple(chunks)), codecs)

@@ -145,7 +145,7 @@ def import_zarr(
 
     Unsupported for what it cannot be, TypeError for what is neither.
     """
-    import zarr
+    from .library import zarr
 
     if isinstance(source, zarr.Array):
         write = partial(write_array, store, source)

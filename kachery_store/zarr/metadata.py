@@ -78,15 +78,14 @@ def _described(dtype: str, fill: bytes) -> tuple[Any, Any]:
 
 def described_by_zarr(dtype: str, axes: int, **options: Any) -> Json:
     """The `zarr.json` that the zarr that is installed writes for a small array. Unsupported."""
-    import zarr
-    from zarr.storage import MemoryStore
+    from .library import zarr
 
     written: dict[str, Any] = {}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of dtypes that other languages may not read
             zarr.create_array(
-                store=MemoryStore(written),
+                store=zarr.storage.MemoryStore(written),
                 shape=(1,) * axes,
                 chunks=(1,) * axes,
                 dtype=dtype_of(dtype),

@@ -11,14 +11,13 @@ import json
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
-from zarr.abc.store import Store as ZarrStore
-
 from ..errors import DigestMismatch, NotFound
 from . import grid
 from .arrays import Opened, StoredArray, uri_of
 from .aside import aside
 from .dtypes import content_bytes
 from .keys import below, bounds
+from .library import zarr
 from .metadata import all_json
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 Reopen = Callable[[Any], Opened]
 
 
-class ReadStore(ZarrStore):
+class ReadStore(zarr.abc.store.Store):
     """The array or group with an address. `reopen(place)` opens it, here and where it is unpickled."""
 
     supports_writes: bool = False
@@ -193,8 +192,6 @@ class ReadStore(ZarrStore):
 
 def open_lazily(reopen: Reopen, place: Any) -> Any:
     """The array or group of zarr at a place, read-only. What `reopen` raises."""
-    import zarr
-
     return zarr.open(ReadStore(reopen, place), mode="r", zarr_format=3)
 
 
@@ -205,6 +202,4 @@ def _content_of(array: StoredArray, index: grid.Index) -> memoryview:
 
 def usual_order() -> str:
     """The order of memory, "C" or "F", in which zarr hands out arrays, as it is configured."""
-    import zarr
-
     return str(zarr.config.get("array.order", "C"))

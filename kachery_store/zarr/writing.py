@@ -12,8 +12,6 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from zarr.abc.store import Store as ZarrStore
-
 from ..digest import Digest, blake3_bytes
 from ..errors import NotFound
 from ..refs import Refs
@@ -21,6 +19,7 @@ from ..sessions import FOLDER, Note, check_open, first_written, forget
 from .aside import aside
 from .foreign import Described, committed, described, digest_of
 from .keys import below, bounds
+from .library import zarr
 
 if TYPE_CHECKING:
     from zarr.abc.store import ByteRequest
@@ -32,7 +31,7 @@ METADATA = "zarr.json"
 _INLINE_UP_TO = 1024
 
 
-class WriteStore(ZarrStore):
+class WriteStore(zarr.abc.store.Store):
     """A session of writing. `reopen(place)` gives the store, here and where it is unpickled."""
 
     supports_writes: bool = True
