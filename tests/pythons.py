@@ -19,7 +19,16 @@ HERE = f"{sys.version_info[0]}.{sys.version_info[1]}"
 # basics of everything else. The rest of the tests runs on the Python of `make test`.
 TESTS = (
     *("values", "value_classes", "value_libraries", "value_arrays", "value_findings"),
-    *("fingerprint", "findings", "tasks", "records", "surface", "cells", "compat"),
+    *(
+        "fingerprint",
+        "findings",
+        "tasks",
+        "remembered_calls",
+        "records",
+        "surface",
+        "cells",
+        "compat",
+    ),
     *("store", "merkle", "feeds", "zarr", "chunked_tasks"),
     *("executors", "processes", "dask", "dask_graph", "queries", "extras"),
 )
