@@ -116,7 +116,7 @@ def _many(count: int) -> Workload:
             Row("bytes", f"{count:,} results: bytes on the disk", BYTES),
             Row("files", f"{count:,} results: files", COUNT),
             Row("folders", f"{count:,} results: folders", COUNT),
-            Row("list", f"{count:,} results: to list all names"),
+            Row("list", f"{count:,} results: to list their names"),
         ),
     )
 
