@@ -102,7 +102,7 @@ def row(*cells: str) -> str:
 
 
 def sizes(*, quick: bool) -> list[int]:
-    return [10**power for power in range(3, 8 if quick else 10)]
+    return [10**power for power in range(3, 7 if quick else 10)]
 
 
 def rounds_for(size: int) -> int:

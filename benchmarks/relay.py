@@ -44,11 +44,19 @@ class Relay:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # what was closed is let go of in the next round
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError, asyncio.CancelledError):
+        writers = [writer]
+        try:
             there, back = await asyncio.open_connection(*self._upstream)
+            writers.append(back)
             await asyncio.gather(self._later(reader, back), self._later(there, writer))
+        except (OSError, asyncio.CancelledError):
+            pass
+        finally:
+            for one in writers:
+                one.close()
 
     async def _later(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One direction, until its end."""
