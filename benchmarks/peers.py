@@ -54,7 +54,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="kachery-peers-", dir=options.dir) as folder:
         try:
             for workload in planned:
-                outcomes = run(workload, entrants, Path(folder), options.seconds)
+                seconds = options.seconds * workload.patience
+                outcomes = run(workload, entrants, Path(folder), seconds)
                 measured.append((workload, outcomes))
         except KeyboardInterrupt:
             print("\ninterrupted: this is what there is by now\n", file=sys.stderr)
@@ -77,7 +78,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", default=[], metavar="WORKLOAD")
     parser.add_argument("--peers", nargs="+", default=[], metavar="LIBRARY")
     parser.add_argument("--list", action="store_true", help="print the workloads and stop")
-    parser.add_argument("--seconds", type=float, default=60.0, help="that one step may take")
+    parser.add_argument("--seconds", type=float, default=40.0, help="that one step may take")
     parser.add_argument("--dir", type=Path, help="where the temporary folders go")
     parser.add_argument("--cache", type=Path, default=default_cache(), help="environments go there")
     parser.add_argument(
