@@ -78,7 +78,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", default=[], metavar="WORKLOAD")
     parser.add_argument("--peers", nargs="+", default=[], metavar="LIBRARY")
     parser.add_argument("--list", action="store_true", help="print the workloads and stop")
-    parser.add_argument("--seconds", type=float, default=40.0, help="that one step may take")
+    parser.add_argument("--seconds", type=float, default=30.0, help="that one step may take")
     parser.add_argument("--dir", type=Path, help="where the temporary folders go")
     parser.add_argument("--cache", type=Path, default=default_cache(), help="environments go there")
     parser.add_argument(

@@ -135,5 +135,5 @@ def _cluster(jobs: int) -> Workload:
             Row("miss", f"{jobs:,} trivial jobs on a Dask cluster, all misses"),
             Row("hit", f"{jobs:,} trivial jobs on a Dask cluster, all hits"),
         ),
-        patience=3.0,  # plain Dask does some 500 jobs a second
+        patience=4.0,  # plain Dask does some 500 jobs a second
     )
