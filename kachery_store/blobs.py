@@ -60,12 +60,9 @@ class Blobs:
         For large ones, which are unlikely to be there: those that are turn out to be so after they
         have been written once more. StoreUnavailable.
         """
-        memory = memoryview(data).cast("B")
-        pieces = (memory[at : at + _PIECE] for at in range(0, memory.nbytes, _PIECE))
         with self._backend.temporary() as temporary, HashedAside("blake3") as hashed:
-            for piece in pieces:
-                hashed.update(piece)
-                temporary.write(piece)
+            hashed.update(data)
+            temporary.write(data)
             digest = hashed.digest()
             self._name(temporary, digest, durable=False)
         return digest

@@ -149,7 +149,13 @@ def test_settings_of_the_call_hold_for_its_run(tmp_path, monkeypatch):
     assert moving(1) == (1, [(1,)]) and kachery.stats().hits == 1
 
 
-LARGE = 9 << 20  # bytes: such a buffer is stored while it is hashed
+LARGE = 1 << 20
+
+
+@pytest.fixture
+def while_hashed(monkeypatch):
+    """Buffers of LARGE and more are stored while they are hashed."""
+    monkeypatch.setattr(encoding, "KEPT_FROM", LARGE)
 
 
 @kachery.task(version="1")
@@ -171,6 +177,7 @@ def blobs(store_dir):
     return {path.name: path.read_bytes() for path in found}
 
 
+@pytest.mark.usefixtures("while_hashed")
 def test_what_is_stored_while_it_is_hashed_is_what_the_digest_says(store_dir):
     job = large.job(7)
     value = large(7)
@@ -184,6 +191,7 @@ def test_what_is_stored_while_it_is_hashed_is_what_the_digest_says(store_dir):
     assert (large(7)["again"] == value["again"]).all()
 
 
+@pytest.mark.usefixtures("while_hashed")
 def test_a_damaged_blob_is_replaced_by_what_is_stored_while_it_is_hashed(store_dir):
     large(3)
     (name,) = blobs(store_dir)
@@ -195,12 +203,14 @@ def test_a_damaged_blob_is_replaced_by_what_is_stored_while_it_is_hashed(store_d
     assert blake3(blobs(store_dir)[name]).hexdigest() == name
 
 
+@pytest.mark.usefixtures("while_hashed")
 def test_what_is_only_compared_is_not_stored(store_dir):
     never_the_same(1)
     assert not kachery.reproduce(never_the_same.job(1)).same
     assert len(blobs(store_dir)) == 1
 
 
+@pytest.mark.usefixtures("while_hashed")
 def test_a_large_result_that_cannot_be_stored_is_returned(store_dir):
     large(1)
     shutil.rmtree(store_dir / "blake3")

@@ -25,7 +25,8 @@ PREFIX = (
     b"\xc1kv1"  # 0xc1 never occurs in msgpack, so an encoding cannot be taken for anything else
 )
 BLOB_FROM = 65_536  # buffers of this size and more are blobs of their own; part of the format
-_KEPT_FROM = 8 << 20  # bytes of a buffer that is stored while it is hashed; threads begin for it
+# So large a buffer of a result is stored while it is hashed; for less, threads cost more than they save.
+KEPT_FROM = 32 << 20
 MAX_DEPTH = 200
 MAX_SIZE = 1 << 30  # of the encoding without its blobs
 
@@ -298,7 +299,7 @@ class Encoder:
     def _pack_buffer(self, memory: memoryview, code: int) -> bytes:
         if memory.nbytes < BLOB_FROM:
             return self._msgpack(bytes(memory))
-        keep = self._keep if memory.nbytes >= _KEPT_FROM else None
+        keep = self._keep if memory.nbytes >= KEPT_FROM else None
         stored = None if keep is None else keep(memory)
         digest = stored or blake3_bytes(memory)
         self._blobs.append(Blob(digest, memory, is_stored=stored is not None))
