@@ -25,6 +25,8 @@ from .sweep import refresh
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
+    from .local_backend import TemporaryFile
+
 _PIECE = 4 << 20
 _SMALLEST = 1 << 16
 _ATTEMPTS = 3  # against others who store, or take away, the same blob at the same moment
@@ -51,6 +53,19 @@ class Blobs:
                 return
             if self._backend.create(digest.path, data, durable=durable):
                 return
+
+    def put_unhashed(self, data: Buffer) -> Digest:
+        """Store bytes by BLAKE3 that are hashed while they are written; returns their digest.
+
+        For large ones, which are unlikely to be there: those that are turn out to be so after they
+        have been written once more. StoreUnavailable.
+        """
+        with self._backend.temporary() as temporary, HashedAside("blake3") as hashed:
+            hashed.update(data)
+            temporary.write(data)
+            digest = hashed.digest()
+            self._name(temporary, digest, durable=False)
+        return digest
 
     def put_file(
         self, source: str, algorithm: str, progress: Callable[[int], object]
@@ -80,13 +95,18 @@ class Blobs:
                 size += len(piece)
                 progress(len(piece))
             digest = hashed.digest()
-            for _ in range(_ATTEMPTS):
-                if self._is_kept(digest):
-                    self._backend.sync(digest.path)
-                    break
-                if temporary.commit(digest.path, durable=True):
-                    break
+            self._name(temporary, digest, durable=True)
         return digest, size
+
+    def _name(self, temporary: TemporaryFile, digest: Digest, *, durable: bool) -> None:
+        """Make what was written a blob, unless that is there, and intact."""
+        for _ in range(_ATTEMPTS):
+            if self._is_kept(digest):
+                if durable:
+                    self._backend.sync(digest.path)
+                return
+            if temporary.commit(digest.path, durable=durable):
+                return
 
     def read(self, digest: Digest) -> bytes:
         """All bytes of a blob, checked. NotFound, or DigestMismatch after it was set aside."""

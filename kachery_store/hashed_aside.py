@@ -1,4 +1,4 @@
-"""Hashing what is being copied, in a thread of its own: a copy then costs the longer of the two."""
+"""Hashing what is being written, in a thread of its own: both then cost the longer of the two."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from .cache import ABSENT
 from .calling import Tries, call
 from .chunk_scope import Storing, storing
 from .code import Fingerprint
-from .commit import Codes, Took, codes_among, record_of, stated
+from .commit import Codes, Took, codes_among, keeping, record_of, stated
 from .definition import TASK, Definition
 from .environment import ask_repository
 from .errors import CannotEncode, ImpureTaskWarning, NotStoredWarning
@@ -27,7 +27,7 @@ from .parts import Parts
 from .record import ERROR, Record
 from .settings import current
 from .summary import type_name
-from .values import Encoded, encode
+from .values import Encoded, Keep, encode
 
 _PEAK_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes, of what the system tells
 
@@ -60,10 +60,10 @@ def ran(
     record_id: str | None = None,
     noted_in: Store | None = None,
 ) -> Ran:
-    """Run a job now, whatever is stored, and store no result. Raises what the function raises.
+    """Run a job now, whatever is stored, and store no record. Raises what the function raises.
 
-    The record gets the id of the job, unless another one is given. A failure is noted in a store, if
-    one is given.
+    The record gets the id of the job, unless another one is given. If a store is given, a failure is
+    noted there, and the largest buffers of the result are there when this returns.
     """
     told = stated(definition, arguments, addresses)
     codes = codes_among(definition.package, *addresses.told)
@@ -94,6 +94,7 @@ def ran(
             record, encoded = _record_of(
                 record_id or job_id,
                 *(definition, told, codes, took, result, addresses._replace(parts=parts)),
+                keep=keeping(noted_in),
             )
         if chunks.seconds:
             record = record._replace(seconds=took.seconds + chunks.seconds)
@@ -138,9 +139,10 @@ def _record_of(
     took: Took,
     result: Ran,
     addresses: Addresses,
+    keep: Keep | None,
 ) -> tuple[Record, Encoded]:
     if result.error is None:
-        return record_of(job_id, definition, told, codes, took, result.value, addresses)
+        return record_of(job_id, definition, told, codes, took, result.value, addresses, keep)
     kept = raised(result.error)
     encode(kept)  # nothing in it is pickled, whatever `opaque=` allows to results
     record, encoded = record_of(job_id, definition, told, codes, took, kept, addresses)

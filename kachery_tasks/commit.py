@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from kachery_store import Digest, Store
+from kachery_store import Digest, Store, StoreUnavailable
 from kachery_store.digest import blake3_bytes
 
 from ._version import __version__
@@ -23,7 +23,7 @@ from .purity import Seen, parent_job
 from .record import FINISHED, INLINE_UP_TO, Record, Result
 from .run_journal import note_run
 from .summary import summary_of, type_name
-from .values import Encoded, encode_result, remember
+from .values import Encoded, Keep, encode_result, remember
 
 _PYTHON = sys.version.split()[0]  # as platform.python_version() has it
 _MOST_VALUES = 8192  # bytes of encodings of arguments in a record
@@ -82,12 +82,14 @@ def record_of(
     took: Took,
     value: Any,
     addresses: Addresses,
+    keep: Keep | None = None,
 ) -> tuple[Record, Encoded]:
     """The record of a run and the encoding of what it returned. Raises CannotEncode.
 
     `addresses` are those of the arguments before the run, with the parts that were found after it.
+    `keep` is that of `keeping`, if the record is going to be committed.
     """
-    encoded = encode_result(value, job_id, pickling=RETURN in definition.opaque)
+    encoded = encode_result(value, job_id, pickling=RETURN in definition.opaque, keep=keep)
     host, user = here()
     record = Record(
         job_id=job_id,
@@ -139,6 +141,23 @@ def _parts(definition: Definition, parts: dict[str, Parts]) -> list[tuple[str, b
     ]
 
 
+def keeping(store: Store | None) -> Keep | None:
+    """What stores large buffers while they are hashed, which takes little longer than one of both.
+
+    None without a store, and with a zone, where the way there takes most of the time.
+    """
+    if store is None or store.uplink is not None:
+        return None
+
+    def keep(memory: memoryview) -> bytes | None:
+        try:
+            return bytes.fromhex(store.blobs.put_unhashed(memory).hex)
+        except StoreUnavailable:
+            return None  # `commit` meets the same, and raises it
+
+    return keep
+
+
 def commit(
     store: Store,
     record: Record,
@@ -154,7 +173,8 @@ def commit(
     keep_code(store, codes)
     keep_environment(store, record.environment)
     for blob in encoded.blobs:
-        store.blobs.put(Digest("blake3", blob.digest.hex()), blob.memory, durable=False)
+        if not blob.is_stored:
+            store.blobs.put(Digest("blake3", blob.digest.hex()), blob.memory, durable=False)
     for opaque, (*_, digest, _) in zip(encoded.opaques, record.result.pickles, strict=True):
         store.blobs.put(Digest("blake3", digest.hex()), memoryview(opaque.pickled), durable=False)
     if record.result.inline is None:

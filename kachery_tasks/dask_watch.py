@@ -74,6 +74,10 @@ class Watch:
                 self._thread.start()
         for one in new:
             one.future.add_done_callback(partial(_release_cancelled, ref(one.remote)))
+        self._client.loop.add_callback(self._follow_all, new)  # which wakes its thread once
+
+    def _follow_all(self, sent: list[Sent]) -> None:
+        for one in sent:
             self._client.loop.add_callback(self._follow, one)
 
     async def _follow(self, one: Sent) -> None:

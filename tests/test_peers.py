@@ -1,8 +1,10 @@
 """The benchmark against other libraries: what it measures is checked, and what fails is shown, not raised."""
 
 import os
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -98,3 +100,50 @@ def test_a_library_that_takes_too_long_is_shown_as_such(parts, tmp_path):
     assert outcomes["slow"].failures == {"hit": "> 0.2 s", "miss": "> 0.2 s"}
     text = report.report(report.lines_of([(workload, outcomes)]), [library], {})
     assert "| > 0.2 s |" in text
+
+
+def test_what_cannot_end_in_time_is_given_up_early(parts):
+    from peers_run.context import Context, TooSlow
+    from peers_run.together import Many
+
+    context = Context("any", "", "", None, 1.0)
+    asked = []
+    with pytest.raises(TooSlow, match=r"of 1,000,000,000 within 0 s"):
+        Many(context, 10**9)._fill(lambda *call: asked.append(call))
+    assert asked[0] == (0, 0.5)
+
+
+def test_how_costs_grow_is_measured_by_one_command(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- growth: begin -->\nold\n<!-- growth: end -->\nafter\n")
+    command = [sys.executable, BENCHMARKS / "growth.py", "--quick", "--dir", tmp_path]
+    subprocess.run(
+        [*command, "--only", "argument", "result", "--into", page],
+        check=True,
+        stdout=subprocess.PIPE,
+        timeout=200,
+    )
+    text = page.read_text()
+    assert text.startswith("before\n<!-- growth: begin -->\n| size of the argument |")
+    assert text.endswith("<!-- growth: end -->\nafter\n") and "old" not in text
+    assert text.count("| 1 MB | ") == 2
+    assert os.listdir(tmp_path) == ["page.md"], "temporary folders were left"
+
+
+def test_the_relay_holds_back_what_passes(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from relay import Relay
+
+    with socket.create_server(("127.0.0.1", 0)) as upstream:
+        with Relay(f"http://127.0.0.1:{upstream.getsockname()[1]}", 0.1) as relay:
+            port = int(relay.endpoint.rpartition(":")[2])
+            with socket.create_connection(("127.0.0.1", port)) as one:
+                there, _ = upstream.accept()
+                began = time.monotonic()
+                one.sendall(b"question")
+                assert there.recv(100) == b"question"
+                there.sendall(b"answer")
+                assert one.recv(100) == b"answer"
+                assert time.monotonic() - began >= 0.1
+                there.close()
+                assert one.recv(100) == b""

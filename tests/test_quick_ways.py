@@ -2,8 +2,11 @@
 
 import json
 import os
+import shutil
 
+import numpy as np
 import pytest
+from blake3 import blake3
 from conftest import count, run_python
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -144,3 +147,75 @@ def test_settings_of_the_call_hold_for_its_run(tmp_path, monkeypatch):
     monkeypatch.setenv("KACHERY_DIR", here)
     kachery.stats(reset=True)
     assert moving(1) == (1, [(1,)]) and kachery.stats().hits == 1
+
+
+LARGE = 1 << 20
+
+
+@pytest.fixture
+def while_hashed(monkeypatch):
+    """Buffers of LARGE and more are stored while they are hashed."""
+    monkeypatch.setattr(encoding, "KEPT_FROM", LARGE)
+
+
+@kachery.task(version="1")
+def large(seed):
+    first = np.full(LARGE + seed, seed, np.uint8)
+    return {"first": first, "again": first, "small": b"x" * encoding.BLOB_FROM}
+
+
+@kachery.task(version="1")
+def never_the_same(_):
+    return os.urandom(LARGE)
+
+
+def blobs(store_dir):
+    """The contents of all large blobs, by their digests."""
+    found = [
+        path for path in (store_dir / "blake3").glob("*/*") if path.stat().st_size > LARGE // 2
+    ]
+    return {path.name: path.read_bytes() for path in found}
+
+
+@pytest.mark.usefixtures("while_hashed")
+def test_what_is_stored_while_it_is_hashed_is_what_the_digest_says(store_dir):
+    job = large.job(7)
+    value = large(7)
+    assert job.record.result.address == encode(value).address
+    stored = blobs(store_dir)
+    assert {name: blake3(data).hexdigest() for name, data in stored.items()} == {
+        name: name for name in stored
+    }
+    assert list(stored.values()) == [bytes(value["first"])], "equal bytes are stored once"
+    assert list((store_dir / "tmp").iterdir()) == []
+    assert (large(7)["again"] == value["again"]).all()
+
+
+@pytest.mark.usefixtures("while_hashed")
+def test_a_damaged_blob_is_replaced_by_what_is_stored_while_it_is_hashed(store_dir):
+    large(3)
+    (name,) = blobs(store_dir)
+    path = store_dir / "blake3" / name[:2] / name
+    path.chmod(0o644)
+    path.write_bytes(b"y" * path.stat().st_size)
+    with pytest.warns(kachery.DamagedWarning), kachery.using(refresh=True):
+        large(3)
+    assert blake3(blobs(store_dir)[name]).hexdigest() == name
+
+
+@pytest.mark.usefixtures("while_hashed")
+def test_what_is_only_compared_is_not_stored(store_dir):
+    never_the_same(1)
+    assert not kachery.reproduce(never_the_same.job(1)).same
+    assert len(blobs(store_dir)) == 1
+
+
+@pytest.mark.usefixtures("while_hashed")
+def test_a_large_result_that_cannot_be_stored_is_returned(store_dir):
+    large(1)
+    shutil.rmtree(store_dir / "blake3")
+    (store_dir / "blake3").write_text("in the way")
+    with pytest.warns(kachery.NotStoredWarning):
+        assert large(2)["first"][0] == 2
+    assert not large.job(2).cached
+    assert list((store_dir / "tmp").iterdir()) == []

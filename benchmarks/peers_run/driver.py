@@ -48,6 +48,7 @@ class Child:
         self.failure = ""
         self.figures: dict[str, list[float]] = {row.key: [] for row in workload.rows}
         self.failures: dict[str, str] = {}
+        self._spent = 0.0  # seconds, in all turns
         self._log = folder / f"{library.name}.log"
         data = folder.parent / "data"
         data.mkdir(exist_ok=True)
@@ -69,9 +70,10 @@ class Child:
         self.marks = tuple(self._answer().get("marks", ()))
 
     def turn(self, number: int) -> None:
-        """One repeat; unless the library has failed before."""
-        if self.failure:
+        """One repeat; unless the library has failed before, or its repeats took long enough already."""
+        if self.failure or self._spent > self.seconds:
             return
+        began = time.monotonic()
         stdin = self._process.stdin
         with suppress(BrokenPipeError):
             stdin.write(f"{number}\n".encode())
@@ -81,6 +83,7 @@ class Child:
                 self.failures[row] = figure
             else:
                 self.figures[row].append(figure)
+        self._spent += time.monotonic() - began
 
     def _answer(self) -> dict[str, Any]:
         answer = _line(self._answers, self.seconds)
@@ -165,6 +168,7 @@ def run(
 
     Who begins changes with each turn. `seconds` is what one step of one library may take.
     """
+    began = time.monotonic()
     place = Path(tempfile.mkdtemp(prefix=f"{workload.name}-", dir=folder))
     children: list[Child] = []
     try:
@@ -183,8 +187,11 @@ def run(
         for child in children:
             child.end()
         shutil.rmtree(place, ignore_errors=True)
+        _say(f"{workload.name}: {time.monotonic() - began:.0f} s\n")
 
 
 def _say(what: str) -> None:
     if sys.stderr.isatty():
         print(f"\r\033[K{what}", end="", file=sys.stderr, flush=True)
+    elif what.endswith("\n"):
+        print(what, end="", file=sys.stderr, flush=True)

@@ -12,7 +12,6 @@ from .driver import Outcome
 from .libraries import Library
 from .plan import BYTES, COUNT, Row, Workload
 
-BEGIN, END = "<!-- peers: begin -->", "<!-- peers: end -->"
 _OWN = "kachery"
 
 
@@ -136,10 +135,10 @@ def _conditions(versions: dict[str, str], how: str) -> str:
     )
 
 
-def put_into(path: Path, text: str) -> None:
-    """Write the report to a file: between its markers if it has them, else as all of it."""
+def put_into(path: Path, text: str, name: str = "peers") -> None:
+    """Write a report to a file: between the markers of its name if it has them, else as all of it."""
     old = path.read_text(encoding="utf-8") if path.exists() else ""
-    before, begin, rest = old.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    before, begin, rest = old.partition(f"<!-- {name}: begin -->")
+    _, end, after = rest.partition(f"<!-- {name}: end -->")
     whole = f"{before}{begin}\n{text}{end}{after}" if begin and end else text
     path.write_text(whole, encoding="utf-8")

@@ -15,6 +15,9 @@ from .adapters import Adapter, NotOffered
 from .context import Context, Figures, TooSlow, Wrong, answer, hits, program
 
 _NO_CLUSTER = ("prefect", "redun")
+_SHARE = 0.8  # of the time of a step: what one part of it may take
+_SEEN = 0.1  # of that: from there on it is told whether the rest can be done in time
+_FIRST, _TRIAL = 100, 100  # jobs on a cluster: for what is imported, and to see how long they take
 
 
 class Many:
@@ -24,7 +27,7 @@ class Many:
         self.context, self.count = context, count
 
     def turn(self, _turn: int) -> Figures:
-        """Fill a folder, ask it, and walk through it."""
+        """Fill a folder, ask it, and list it."""
         peer = self.context.adapter()
         function = peer.memoize(functions.small)
         fill = self._fill(function)
@@ -33,29 +36,38 @@ class Many:
         began = time.perf_counter()
         self.context.runs(lambda: [function(x, 0.5) for x in some], 0, "no hit")
         hit = (time.perf_counter() - began) / len(some)
+        return {"fill": fill, "hit": hit, "list": self._listed(peer), **_taken(peer.folder)}
+
+    def _listed(self, peer: Adapter) -> float | str:
+        """The seconds for the names of all results, again: what was read once is known by then."""
+        found = peer.results()
+        if found < self.count:
+            return f"not offered: {found:,} names"
         began = time.perf_counter()
-        paths = [
-            os.path.join(top, name) for top, _, names in os.walk(peer.folder) for name in names
-        ]
-        listing = time.perf_counter() - began
-        folders = sum(len(names) for _, names, _ in os.walk(peer.folder))
-        return {
-            "fill": fill,
-            "hit": hit,
-            "bytes": sum(os.lstat(path).st_blocks * 512 for path in paths),
-            "files": len(paths),
-            "folders": folders,
-            "list": listing,
-        }
+        peer.results()
+        return time.perf_counter() - began
 
     def _fill(self, function: Callable[..., Any]) -> float:
+        """The seconds that all misses took; TooSlow as soon as they cannot be done in time."""
+        limit = _SHARE * self.context.seconds
         began = time.perf_counter()
-        until = began + 0.8 * self.context.seconds
         for x in range(self.count):
             function(x, 0.5)
-            if time.perf_counter() > until:
-                raise TooSlow(f"only {x + 1:,} within {until - began:.0f} s")
-        return time.perf_counter() - began
+            took = time.perf_counter() - began
+            if took > limit * _SEEN and took / (x + 1) * self.count > limit:
+                raise TooSlow(f"{x + 1:,} of {self.count:,} within {took:.0f} s")
+        return took
+
+
+def _taken(folder: str) -> Figures:
+    """What a folder takes on its disk."""
+    walked = list(os.walk(folder))
+    paths = [os.path.join(top, name) for top, _, names in walked for name in names]
+    return {
+        "bytes": sum(os.lstat(path).st_blocks * 512 for path in paths),
+        "files": len(paths),
+        "folders": sum(len(names) for _, names, _ in walked),
+    }
 
 
 class Contended:
@@ -153,11 +165,20 @@ class Cluster:
             ) as cluster,
             Client(cluster) as client,
         ):
-            peer.map_on(client, functions.trivial, range(-100, 0), self.context.path("none"))
+            self._try(peer, client)
             runs = self.context.path("runs")
             miss = self._timed(peer, client, runs, self.jobs)
             hit = self._timed(peer, client, runs, hits(self.context) * self.jobs)
         return {"miss": miss, "hit": hit}
+
+    def _try(self, peer: Adapter, client: Any) -> None:
+        none, limit = self.context.path("none"), _SHARE / 2 * self.context.seconds
+        peer.map_on(client, functions.trivial, range(-_FIRST, 0), none)
+        began = time.perf_counter()
+        peer.map_on(client, functions.trivial, range(-_FIRST - _TRIAL, -_FIRST), none)
+        took = time.perf_counter() - began
+        if took / _TRIAL * self.jobs > limit:
+            raise TooSlow(f"{_TRIAL:,} of {self.jobs:,} jobs within {took:.1f} s")
 
     def _timed(self, peer: Adapter, client: Any, runs: str, expected: int) -> float:
         before = os.path.getsize(runs) if os.path.exists(runs) else 0

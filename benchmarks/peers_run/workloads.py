@@ -143,7 +143,12 @@ class Result:
     def turn(self, turn: int) -> Figures:
         """One miss, without what the function took itself; then two hits elsewhere."""
         folder = self.context.path(f"store {turn}")
-        shutil.rmtree(self.context.path(f"store {turn - 1}"), ignore_errors=True)
+        try:
+            return self._stored_and_loaded(folder, turn)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _stored_and_loaded(self, folder: str, turn: int) -> Figures:
         miss = self._miss(folder, turn)
         os.sync()  # so that writing back does not fall into another library's turn
         done = self.context.runs(

@@ -8,7 +8,7 @@ register(type, ...)                 an encoding for a type of your own
 
 from .attributes import cached_values
 from .decoding import decode
-from .encoding import SCALARS, Encoded, Encoder, encode, encode_result
+from .encoding import SCALARS, Encoded, Encoder, Keep, encode, encode_result
 from .opaque import Made, recall, remember
 from .registry import Buffer, Fields, register
 
@@ -18,6 +18,7 @@ __all__ = [
     "Encoded",
     "Encoder",
     "Fields",
+    "Keep",
     "Made",
     "cached_values",
     "decode",

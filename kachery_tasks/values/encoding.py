@@ -25,6 +25,8 @@ PREFIX = (
     b"\xc1kv1"  # 0xc1 never occurs in msgpack, so an encoding cannot be taken for anything else
 )
 BLOB_FROM = 65_536  # buffers of this size and more are blobs of their own; part of the format
+# So large a buffer of a result is stored while it is hashed; for less, threads cost more than they save.
+KEPT_FROM = 32 << 20
 MAX_DEPTH = 200
 MAX_SIZE = 1 << 30  # of the encoding without its blobs
 
@@ -39,10 +41,16 @@ _around: ContextVar[frozenset[int]] = ContextVar("kachery_around", default=froze
 
 
 class Blob(NamedTuple):
-    """A large buffer of a value: its BLAKE3 digest and the memory that has it."""
+    """A large buffer of a value: its BLAKE3 digest, the memory that has it, whether it is stored."""
 
     digest: bytes
     memory: memoryview
+    is_stored: bool = False
+
+
+Keep = Callable[
+    [memoryview], bytes | None
+]  # stores a buffer; its digest, or None when it could not
 
 
 class Encoded(NamedTuple):
@@ -76,13 +84,13 @@ def encode(value: Any) -> Encoded:
     return Encoder().encode(value)
 
 
-def encode_result(value: Any, maker: str, *, pickling: bool) -> Encoded:
+def encode_result(value: Any, maker: str, *, pickling: bool, keep: Keep | None = None) -> Encoded:
     """The encoding of the result of a job; `pickling` allows pickle for what has no encoding.
 
-    What is pickled is known by the job's id, `maker`, from now on. CannotEncode also for functions,
-    which cannot be decoded.
+    What is pickled is known by the job's id, `maker`, from now on. `keep` is given the largest buffers,
+    to be hashed and stored at the same time. CannotEncode also for functions, which cannot be decoded.
     """
-    return Encoder(maker=maker).encode(value, pickling=pickling)
+    return Encoder(maker=maker, keep=keep).encode(value, pickling=pickling)
 
 
 class Encoder:
@@ -90,16 +98,18 @@ class Encoder:
 
     `special` gives, for exact types, functions from (value, encoder) to the bytes that stand for the
     value; this is how a job stands for its result. `maker` is the id of the job whose result is
-    encoded.
+    encoded; `keep` as for `encode_result`.
     """
 
     def __init__(
         self,
         special: dict[type, Callable[[Any, Encoder], bytes]] | None = None,
         maker: str | None = None,
+        keep: Keep | None = None,
     ) -> None:
         self.special = special or {}
         self._maker = maker
+        self._keep = keep
         self._pickling = False
         self._opaques: dict[int, Opaque] = {}
         self._blobs: list[Blob] = []
@@ -295,8 +305,10 @@ class Encoder:
     def _pack_buffer(self, memory: memoryview, code: int) -> bytes:
         if memory.nbytes < BLOB_FROM:
             return self._msgpack(bytes(memory))
-        digest = blake3_bytes(memory)
-        self._blobs.append(Blob(digest, memory))
+        keep = self._keep if memory.nbytes >= KEPT_FROM else None
+        stored = None if keep is None else keep(memory)
+        digest = stored or blake3_bytes(memory)
+        self._blobs.append(Blob(digest, memory, is_stored=stored is not None))
         return self.extension(code, digest + memory.nbytes.to_bytes(8, "big"))
 
     def _msgpack(self, value: Any) -> bytes:

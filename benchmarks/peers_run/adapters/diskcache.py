@@ -21,3 +21,6 @@ class Peer(Adapter):
     def memoize(self, function: Callable[..., Any]) -> Callable[..., Any]:
         memoized: Callable[..., Any] = self.cache.memoize()(function)
         return memoized
+
+    def results(self) -> int:
+        return len(list(self.cache))

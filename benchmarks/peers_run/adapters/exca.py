@@ -36,6 +36,7 @@ class Peer(Adapter):
             function=function.__qualname__,
             infra={"folder": self.folder, "keep_in_ram": False},  # type: ignore[arg-type]
         )
+        self.calls = calls
 
         def memoized(*args: Any) -> Any:
             if not all(isinstance(arg, int | float | str) for arg in args):
@@ -43,3 +44,6 @@ class Peer(Adapter):
             return next(iter(calls.process([args])))
 
         return memoized
+
+    def results(self) -> int:
+        return len(list(self.calls.infra.cache_dict.keys()))

@@ -26,6 +26,11 @@ class Peer(Adapter):
         if flusher is not None:
             flusher.sync_pending()
 
+    def results(self) -> int:
+        from kachery_tasks.settings import current
+
+        return len(list(current().store.jobs.names()))
+
     def map_on(
         self, client: Any, function: Callable[..., Any], items: Iterable[int], runs: str
     ) -> list[Any]:
