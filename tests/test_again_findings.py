@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import weakref
 
 import numpy as np
@@ -223,6 +224,9 @@ def loop(n, alive):
             alive.extend((weakref.ref(first), weakref.ref(second)))
             second.result()
         del first, second
+        until = time.monotonic() + 20  # the thread that ran the last one may not be done with it
+        while any(one() is not None for one in alive) and time.monotonic() < until:
+            time.sleep(0.001)
         return [one() for one in alive].count(None)
     finally:
         gc.enable()

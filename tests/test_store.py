@@ -173,6 +173,7 @@ def as_nobody(code, *args):
     """Root may write anywhere, so rights are tried as another user."""
     prefix = (
         "import os, sys, warnings, getpass, socket, platform, tqdm.auto, kachery, kachery.cli\n"
+        "import hashlib, kachery_tasks.runs, kachery_tasks.session, kachery_tasks.files\n"
     )
     prefix += "if os.geteuid() == 0: os.setgid(65534), os.setuid(65534)\n"
     import textwrap
