@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 from kachery_store.digest import blake3_bytes
 
 from .binding import Arguments, Parameters
+from .code.things import module_of
 from .decorators import Task, check_function, task
 from .definition import RETURN, TASK, Definition
 from .names import callable_name
@@ -183,6 +184,8 @@ def edition_of(called: Any) -> str | None:
     name = callable_name(called)
     if name is None or is_project_module(module := name.partition(":")[0]):
         return None
+    if isinstance(called, FunctionType) and is_project_module(module_of(called)):
+        return None  # the project has put it there
     return _edition(module.partition(".")[0])
 
 
