@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
@@ -156,7 +157,8 @@ class _Uninterrupted(WorkerPlugin):  # type: ignore[misc]
 
     def setup(self, worker: Any) -> None:  # noqa: ARG002
         """On each worker, those that come later too."""
-        if multiprocessing.parent_process() is not None:  # not in the program itself
+        on_main_thread = threading.current_thread() is threading.main_thread()
+        if multiprocessing.parent_process() is not None and on_main_thread:  # not in the program
             with suppress(OSError):  # it leads a session, so it has a group of its own
                 os.setpgid(0, 0)
 
