@@ -11,6 +11,7 @@ from conftest import run_python, write
 
 import kachery
 from kachery import Memory
+from kachery.telling import terminal_width
 from kachery_tasks import job_ids
 
 # Known by name
@@ -144,3 +145,24 @@ def test_tools_of_a_task_on_a_cluster_can_be_interrupted(store_dir, client):
 
     with kachery.using(client=client):
         assert interrupted.submit(1).result() == -2
+
+
+# What is said
+
+
+def test_a_password_in_a_url_is_not_repeated(store_dir):
+    for url in ("http://me:hidden@127.0.0.1:9/x", "http://hidden@127.0.0.1:port/x"):
+        with pytest.raises(kachery.BadURI, match="without a password") as refused:
+            kachery.load_file(url)
+        assert "hidden" not in str(refused.value)
+
+
+def test_a_daemon_may_have_closed_what_it_writes_to(store_dir, monkeypatch):
+    @kachery.task
+    def f(x):
+        return x + 1
+
+    monkeypatch.setattr(sys, "stderr", None)
+    assert kachery.gather(f.map([1, 2])) == [2, 3]
+    monkeypatch.setattr(sys, "stdout", None)
+    assert terminal_width() is None
