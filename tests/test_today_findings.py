@@ -117,6 +117,24 @@ def test_long_texts_are_not_copied_to_remember_them(store_dir, monkeypatch):
     assert not copied and length("short") == 5 and copied
 
 
+def test_a_record_that_somebody_changes_is_not_the_one_that_is_remembered(store_dir):
+    @kachery.task
+    def several(x):
+        return [x]
+
+    @kachery.task
+    def takes(x):
+        return x
+
+    several(1)
+    record = several.job(1).record
+    assert record == several.job(1).record
+    record.arguments.clear()
+    record.result.classes.append(("other:Class", "0" * 64))
+    assert several.job(1).record.arguments
+    assert takes.job(several.job(1)).id == takes.job([1]).id
+
+
 # Reloading and interrupts
 
 
