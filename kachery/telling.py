@@ -93,7 +93,8 @@ def bytes_bar(what: str, size: int | None) -> Any:
 
 def terminal_width() -> int | None:
     """How many characters a line of standard output has; None: it is no terminal."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    on_terminal = sys.stdout is not None and sys.stdout.isatty()  # None: it was closed
+    return shutil.get_terminal_size().columns if on_terminal else None
 
 
 def bold(text: str) -> str:

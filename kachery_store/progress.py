@@ -66,6 +66,10 @@ def _tqdm() -> Any:
     return tqdm
 
 
+def _on_terminal() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty()  # None: a daemon has closed it
+
+
 def _in_notebook() -> bool:
     """Whether this process is the kernel of a notebook, and does not only know what such a one is."""
     ipython = sys.modules.get("IPython")
@@ -81,7 +85,7 @@ def progress_of(
 
     With `always` it shows there, too.
     """
-    watched = always or sys.stderr.isatty() or _in_notebook()
+    watched = always or _on_terminal() or _in_notebook()
     progress = _Visible(title, total, unit) if wanted and watched else Progress()
     try:
         yield progress

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import http.client
 import ipaddress
+import re
 import socket
 import threading
 import time
@@ -32,6 +33,7 @@ _PIECE = 1 << 20
 _MAX_URL = 8_192
 _SCHEMES = ("http", "https")
 _GONE = (404, 410)
+_PASSWORD = re.compile(r"(?<=//)[^/?#]*@")
 _LEGAL = "/:?#[]@!$&'()*+,;=%~"  # left as they are where other characters are escaped
 
 
@@ -124,7 +126,8 @@ def _checked_url(url: str) -> str:
     except ValueError:
         good = None
     if not good:
-        raise BadURI(f"{url[:200]!r} is not of the form http(s)://host/path, without a password")
+        shown = _PASSWORD.sub("", url)[:200]
+        raise BadURI(f"{shown!r} is not of the form http(s)://host/path, without a password")
     return escaped
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 from kachery_store.digest import blake3_bytes
 
 from .binding import Arguments, Parameters
+from .code.things import module_of
 from .decorators import Task, check_function, task
 from .definition import RETURN, TASK, Definition
 from .names import callable_name
@@ -183,7 +184,18 @@ def edition_of(called: Any) -> str | None:
     name = callable_name(called)
     if name is None or is_project_module(module := name.partition(":")[0]):
         return None
+    if _is_put_there(called):
+        return None
     return _edition(module.partition(".")[0])
+
+
+def _is_put_there(called: Any) -> bool:
+    """Whether a function of the project has the name, and the place, of one of a library.
+
+    Libraries make functions in modules of their own that nobody can import; those are theirs.
+    """
+    written_in = module_of(called) if isinstance(called, FunctionType) else ""
+    return written_in in sys.modules and is_project_module(written_in)
 
 
 @functools.cache

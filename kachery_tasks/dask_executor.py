@@ -9,11 +9,12 @@ the run itself; Dask's scheduler knows priorities and resources.
 from __future__ import annotations
 
 import multiprocessing
-import signal
+import os
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -146,7 +147,11 @@ _kept: WeakSet[Any] = WeakSet()  # clusters whose workers have been told
 
 
 class _Uninterrupted(WorkerPlugin):  # type: ignore[misc]
-    """Lets the process of a worker go on when somebody presses Ctrl-C, which is for those who wait."""
+    """Lets the process of a worker go on when somebody presses Ctrl-C, which is for those who wait.
+
+    It leaves the group of the program, and so do the tools that its tasks run. To ignore the signal
+    would be no good: tools would inherit that, and could not be interrupted by the task either.
+    """
 
     name = "kachery-uninterrupted"
 
@@ -154,7 +159,8 @@ class _Uninterrupted(WorkerPlugin):  # type: ignore[misc]
         """On each worker, those that come later too."""
         on_main_thread = threading.current_thread() is threading.main_thread()
         if multiprocessing.parent_process() is not None and on_main_thread:  # not in the program
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            with suppress(OSError):  # it leads a session, so it has a group of its own
+                os.setpgid(0, 0)
 
 
 def _keep_from_interrupts(client: Any) -> None:

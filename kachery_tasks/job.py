@@ -199,7 +199,10 @@ class Job:
     @property
     def record(self) -> Record | None:
         """The record, if the job has finished and its result is stored."""
-        return self._known_record() if self.id is not None or self.future is not None else None
+        if self.id is None and self.future is None:
+            return None
+        known = self._known_record()
+        return None if known is None else known.apart()
 
     def _known_record(self) -> Record | None:
         future = self.future

@@ -54,7 +54,12 @@ class JobIds:
     def _call(self, arguments: Arguments) -> bytes | None:
         """Plain arguments as bytes, which are others if any type or value is another one."""
         values = tuple([arguments[name] for name in self._definition.identifying])
-        return marshal.dumps(values, 2) if SCALARS.issuperset(map(type, values)) else None
+        if not SCALARS.issuperset(map(type, values)):
+            return None
+        for value in values:
+            if type(value) is str and len(value) > _LARGEST:
+                return None  # a copy of it costs, and marshal does not take the largest
+        return marshal.dumps(values, 2)
 
     def __reduce__(self) -> Any:
         return JobIds, (self._definition,)  # what is known here is no use elsewhere

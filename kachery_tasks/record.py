@@ -125,6 +125,12 @@ class Record(NamedTuple):
         result = f"{clean(self.result.type)}, {size_text(self.result.size)}"
         return f"<Record {call} {self.job_id[:_SHORT]} {clean(self.status)}: {result}>"
 
+    def apart(self) -> Record:
+        """The same with lists of its own, for who may change them: this one may be remembered."""
+        fields = _with_own_lists(self)
+        fields[_RESULT] = Result._make(_with_own_lists(self.result))
+        return type(self)(*fields)
+
     def to_bytes(self) -> bytes:
         """The record file."""
         return seal(MAGIC, VERSION, msgpack.packb(self))
@@ -162,6 +168,10 @@ def record_in(data: bytes) -> Record:
 
 
 _RESULT = Record._fields.index("result")
+
+
+def _with_own_lists(fields: tuple[Any, ...]) -> list[Any]:
+    return [one.copy() if type(one) is list else one for one in fields]
 
 
 def wrong_field(record: Record) -> str | None:

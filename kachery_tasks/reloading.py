@@ -35,4 +35,5 @@ class _Both:
 
 def _update(old: Any, new: Any) -> None:
     if old is not new:
+        old.__class__ = type(new)  # a task may have become a query or an action
         old.__dict__ = dict(new.__dict__)

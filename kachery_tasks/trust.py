@@ -170,6 +170,12 @@ class Vouched(Record):
 
     signatures: tuple[Signature, ...] = ()
 
+    def apart(self) -> Vouched:
+        """As of Record."""
+        vouched = Vouched(*super().apart())
+        vouched.signatures = self.signatures
+        return vouched
+
 
 def counted(store: Store, record: Record, data: bytes, task: str | None = None) -> Record | None:
     """A record of the local store if it counts now; one that does not goes from there.

@@ -22,7 +22,6 @@ from ..values.class_types import state_of
 from .guards import MISSING
 from .references import ABOUT_THE_MODULE
 
-_BUILTINS = dict(vars(builtins))
 IMMUTABLE = (type(None), bool, int, float, complex, str, bytes, range, type(...))
 
 
@@ -91,6 +90,25 @@ def is_builtin(value: Any, name: str) -> bool:
     return name in _BUILTINS and value is _BUILTINS[name]
 
 
+def _is_given(value: Any) -> bool:
+    """Whether a built-in is Python's, or of the shell, and not what a program has put there."""
+    if isinstance(value, types.BuiltinFunctionType):
+        return isinstance(value.__self__, ModuleType)
+    if value is Ellipsis or value is NotImplemented:
+        return True
+    function = getattr(value, "__func__", value)
+    if isinstance(function, FunctionType):
+        module = module_of(function)
+    else:
+        module = (value if isinstance(value, type) else type(value)).__module__
+        if module == "builtins":
+            return isinstance(value, type)
+    return module.partition(".")[0] in ("_sitebuiltins", "IPython")
+
+
+_BUILTINS = {name: value for name, value in vars(builtins).items() if _is_given(value)}
+
+
 def is_found(value: Any, module: str, name: str) -> bool:
     """Whether a thing is what its name says, and not something that took over a name."""
     found: Any = sys.modules.get(module)
@@ -106,9 +124,11 @@ def name_in_package(value: Any) -> str | None:
 
     None for settings, which programs change.
     """
-    if isinstance(value, MutableMapping):
+    kind = type(value)
+    is_set_by_name = any("__setattr__" in base.__dict__ for base in kind.__mro__[:-1])
+    if isinstance(value, MutableMapping) or is_set_by_name:
         return None
-    parts = type(value).__module__.split(".")
+    parts = kind.__module__.split(".")
     for length in range(1, len(parts) + 1):
         module = ".".join(parts[:length])
         offered = getattr(sys.modules.get(module), "__dict__", {})

@@ -44,6 +44,7 @@ _NAMED: dict[str, Callable[[Any], list[Any] | None]] = {
     "numpy.errstate": lambda e: [_options_of_errstate(e)],
     "contextlib._GeneratorContextManager": lambda c: [c.func, list(c.args), dict(c.kwds)],
     "contextlib._AsyncGeneratorContextManager": lambda c: [c.func, list(c.args), dict(c.kwds)],
+    "kachery_tasks.memorized.NotMemorizedFunc": lambda m: [m.func],
     "_contextvars.ContextVar": lambda v: _default_of(v),  # noqa: PLW0108 - defined below
     "weakref.ReferenceType": lambda r: _referent_of(r),  # noqa: PLW0108
     "weakref.WeakMethod": lambda r: _referent_of(r),  # noqa: PLW0108
