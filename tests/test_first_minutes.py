@@ -172,10 +172,13 @@ def test_a_long_wait_for_another_process_is_told_once(project, monkeypatch):
         assert other.stdout.readline() == "at work\n"
         log = logging.getLogger("kachery.tasks")
         log.addFilter(end_it)
+        give_up = threading.Timer(30, other.kill)
+        give_up.start()
         try:
             assert importlib.import_module("slow").slow(1) == "done"
         finally:
             log.removeFilter(end_it)
+            give_up.cancel()
             other.kill()
     job_id = importlib.import_module("slow").slow.job(1).id
     where = f"process {other.pid} on {os.uname().nodename}"
