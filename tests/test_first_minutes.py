@@ -102,8 +102,14 @@ def test_an_argument_without_an_encoding_is_told_at_the_call(ask):
 @pytest.mark.parametrize(
     ("make", "told"),
     [
-        (lambda: (one for one in "ab"), "type builtins.generator have no encoding. Make a list of it"),
-        (lambda: {"a": 1}.values(), "type builtins.dict_values have no encoding. Make a list of it"),
+        (
+            lambda: (one for one in "ab"),
+            "type builtins.generator have no encoding. Make a list of it",
+        ),
+        (
+            lambda: {"a": 1}.values(),
+            "type builtins.dict_values have no encoding. Make a list of it",
+        ),
         (lambda: open(os.devnull), "kachery.store_file(path)"),
         (threading.Lock, "kachery.register"),
     ],
@@ -220,3 +226,23 @@ def test_after_an_interrupt_people_know_what_goes_on(held):
     ]
     go_on.set()
     assert job.result() is True
+
+
+def test_asked_afterwards_explain_still_says_why_it_was_computed_again():
+    def of_version(version):
+        @kachery.task(version=version, name="first_minutes:changed")
+        def changed(x):
+            return x
+
+        return changed
+
+    old, new = of_version("1"), of_version("2")
+    before = [old.job(x) for x in (1, 2)]
+    after = [new.job(x) for x in (1, 2)]
+    for job in (*before, *after):
+        job.result()
+    for x, earlier in zip((1, 2), before, strict=True):
+        found = new.explain(x)
+        assert found.hit and found.nearest.job_id == earlier.id
+        assert [one.component for one in found.differences] == ["version"]
+    assert old.explain(2).nearest.job_id == before[0].id  # not what came later
