@@ -246,3 +246,21 @@ def test_asked_afterwards_explain_still_says_why_it_was_computed_again():
         assert found.hit and found.nearest.job_id == earlier.id
         assert [one.component for one in found.differences] == ["version"]
     assert old.explain(2).nearest.job_id == before[0].id  # not what came later
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["help"], "'--help'"),
+        (["ls"], "'jobs'"),
+        (["rm"], "'jobs forget' or 'gc'"),
+        (["jobs", "help"], "'--help'"),
+        (["jobs", "rm"], None),
+        (["hobs"], "'jobs'"),
+    ],
+)
+def test_what_other_programs_call_a_command(words, meant):
+    told = CliRunner().invoke(cli.cli, words).stderr
+    assert f"No such command '{words[-1]}'." in told
+    assert ("Did you mean" in told) == (meant is not None)
+    assert meant is None or f"Did you mean {meant}?" in told
