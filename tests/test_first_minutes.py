@@ -264,3 +264,17 @@ def test_what_other_programs_call_a_command(words, meant):
     assert f"No such command '{words[-1]}'." in told
     assert ("Did you mean" in told) == (meant is not None)
     assert meant is None or f"Did you mean {meant}?" in told
+
+
+@pytest.mark.parametrize(
+    ("file", "told"),
+    [
+        ("<stdin>", "typed was typed at a prompt .* Write it into a file or a notebook"),
+        ("/gone/module.py", r"typed has a source \(/gone/module.py\) .* Reload or restart"),
+    ],
+)
+def test_code_without_a_source_is_told_with_what_helps(file, told):
+    made = {}
+    exec(compile(f"def typed(x): return x, {file!r}", file, "exec"), made)
+    with pytest.warns(kachery.SourceWarning, match=told):
+        kachery.task(name="first_minutes:typed")(made["typed"]).job(1)
