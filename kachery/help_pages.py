@@ -127,8 +127,24 @@ class Group(_Page, click.Group):
         paths: dict[str, list[str]] = {}
         for path in _paths(self):
             paths.setdefault(path.rpartition(" ")[2], []).append(path)
-        near = [path for one in get_close_matches(name, paths) for path in paths[one]]
+        near = [one for one in _USUAL_NAMES.get(name, ()) if one[:2] == "--" or one in _paths(self)]
+        near = near or [path for one in get_close_matches(name, paths) for path in paths[one]]
         return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+
+
+_FORGETTING = "jobs forget", "gc"
+_USUAL_NAMES = {  # what other programs call it
+    "help": ("--help",),
+    "version": ("--version",),
+    **dict.fromkeys(("list", "ls", "log", "history", "status"), ("jobs",)),
+    **dict.fromkeys(("clean", "clear", "delete", "prune", "remove", "rm"), _FORGETTING),
+    **dict.fromkeys(("diff", "why"), ("explain",)),
+    **dict.fromkeys(("check", "fsck"), ("verify", "doctor")),
+    **dict.fromkeys(("add", "put"), ("store",)),
+    **dict.fromkeys(("du", "size"), ("gc",)),
+    **dict.fromkeys(("get", "fetch", "download"), ("load", "pull")),
+    **dict.fromkeys(("send", "upload", "share"), ("push", "bundle")),
+}
 
 
 def _paths(group: click.Group) -> Iterator[str]:

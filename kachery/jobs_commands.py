@@ -6,9 +6,11 @@ import sys
 
 import click
 
+from kachery_store import Store
 from kachery_store.amounts import parse_span
 from kachery_store.errors import BadAmount
 from kachery_store.progress import progress_of
+from kachery_store.saying import clean
 from kachery_tasks.drawing.wording import span
 from kachery_tasks.failures import Failure
 from kachery_tasks.forgetting import Forgotten, choose
@@ -66,8 +68,20 @@ def jobs(context: click.Context, task: str | None, failed: bool, limit: int, as_
         tell_json(*map(told_as_json, shown))
         return
     _print_table(shown, failed=failed)
+    if not found:
+        click.echo(_nothing(store, task, failed=failed), err=True)
     if len(shown) < len(found):
         click.echo(f"{len(shown)} of {len(found)} jobs; --limit 0 shows all", err=True)
+
+
+def _nothing(store: Store, task: str | None, *, failed: bool) -> str:
+    """What to say instead of jobs."""
+    of_task = "" if task is None else f" of a task {clean(task)}"
+    if failed:
+        return f"no job{of_task} has failed, as far as {store.root} knows"
+    count = sum(1 for _ in all_failures(store, task))
+    others = f"; {count} failed: `kachery jobs --failed`" if count else ""
+    return f"no job{of_task} is stored at {store.root}{others}"
 
 
 @jobs.command()

@@ -12,7 +12,7 @@ from io import StringIO
 import click
 
 from kachery_store.errors import KacheryError
-from kachery_store.saying import clean_lines
+from kachery_store.saying import DEBUG, clean_lines, is_debugging
 
 SETTINGS = {"help_option_names": ["-h", "--help"]}
 
@@ -24,14 +24,13 @@ EXIT_CODES = {
     BUG: "an error inside of kachery: please report it",
     INTERRUPTED: "interrupted with Ctrl-C",
 }
-_DEBUG = "KACHERY_DEBUG"
 
 
 def run_command(command: click.Command) -> None:
     """Run a command, and end with one of EXIT_CODES; tracebacks are shown only to debug."""
     warnings.showwarning = lambda message, *_: _say("kachery:", message, "yellow")
     has_option = any("--debug" in one.opts for one in command.params)
-    sys.exit(_exit_code(command, "--debug" if has_option else f"{_DEBUG}=1"))
+    sys.exit(_exit_code(command, "--debug" if has_option else f"{DEBUG}=1"))
 
 
 def _exit_code(command: click.Command, debug: str) -> int:
@@ -90,14 +89,9 @@ def say_error(error: Exception) -> None:
     _say("kachery:", error, "red")
 
 
-def is_debugging() -> bool:
-    """Whether tracebacks are wanted."""
-    return os.environ.get(_DEBUG, "") not in ("", "0")
-
-
 def start_debugging() -> None:
     """Show tracebacks from now on, also in processes that this one starts."""
-    os.environ[_DEBUG] = "1"
+    os.environ[DEBUG] = "1"
 
 
 def colours() -> bool | None:

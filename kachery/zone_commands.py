@@ -86,7 +86,7 @@ def add_zone(name: str, url: str, as_json: bool, **given: Any) -> None:
     if not _NAME.fullmatch(name):
         raise ConfigError(f"{name!r} is no name for a zone: use letters, digits, - and _")
     if name in zones_of(root):
-        raise ConfigError(f"zone {name} is there already, in {read_table(root).path}")
+        raise ConfigError(f"zone {name} is there already; change it in {read_table(root).path}")
     for one in (url, given["endpoint_url"]):
         check_url(one or "")  # before anything is written down
     url = os.path.abspath(os.path.expanduser(url)) if "://" not in url else url

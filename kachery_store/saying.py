@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 
+DEBUG = "KACHERY_DEBUG"
+
 _OWN = ("kachery", "kachery_store", "kachery_tasks")
+
+
+def is_debugging() -> bool:
+    """Whether tracebacks are wanted, with all their frames."""
+    return os.environ.get(DEBUG, "") not in ("", "0")
 
 
 def warn(warning: Warning) -> None:

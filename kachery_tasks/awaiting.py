@@ -16,11 +16,21 @@ def completed(coroutine: Coroutine[Any, Any, T]) -> T:
     """The result of a coroutine, run in an event loop of its own."""
     import asyncio
 
+    if _is_in_loop():
+        return started(
+            lambda: asyncio.run(coroutine)
+        ).result()  # this thread's loop is busy with us
+    return asyncio.run(coroutine)
+
+
+def _is_in_loop() -> bool:
+    import asyncio
+
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return asyncio.run(coroutine)
-    return started(lambda: asyncio.run(coroutine)).result()  # this thread's loop is busy with us
+        return False
+    return True
 
 
 async def in_thread(function: Callable[[], T]) -> T:

@@ -26,6 +26,7 @@ from .purity import check_allowed
 from .reloading import follow_autoreload
 from .served import answer, recalled
 from .settings import Once, Settings, applied, current
+from .tracebacks import shorten
 from .values import Encoder
 
 if TYPE_CHECKING:
@@ -64,40 +65,56 @@ class Task(Generic[P, R]):
         Raises what the function raises, CannotEncode for arguments without an encoding, and
         CannotFingerprint when the code reads something that has no identity.
         """
+        try:
+            definition = self.definition
+            if definition.kind != TASK:
+                check_allowed(definition)
+            arguments = self._arguments(args, kwargs)
+            settings = current()
+            job_id = self._job_ids.get(arguments)
+            if job_id is not None and not definition.is_async:
+                value = recalled(settings, definition, job_id)
+                if value is not ABSENT:
+                    return cast("R", value)
+            return cast("R", self._answered(settings, arguments, args, kwargs))
+        except BaseException as error:
+            shorten(error)
+            raise
+
+    def _answered(
+        self, settings: Settings, arguments: Arguments, args: Any, kwargs: dict[str, Any]
+    ) -> Any:
         definition = self.definition
-        if definition.kind != TASK:
-            check_allowed(definition)
-        arguments = self._arguments(args, kwargs)
-        settings = current()
-        job_id = self._job_ids.get(arguments)
-        if job_id is not None and not definition.is_async:
-            value = recalled(settings, definition, job_id)
-            if value is not ABSENT:
-                return cast("R", value)
         try:
             addresses = addresses_of(definition, arguments, _NO_JOBS)
         except _JobInside:
-            return cast("R", self._of_job(self.job(*args, **kwargs)))
+            return self._of_job(self.job(*args, **kwargs))
         except CannotEncode:
             if _lifted(arguments) is None:
                 raise
-            return cast("R", self._of_job(self.job(*args, **kwargs)))
+            return self._of_job(self.job(*args, **kwargs))
         if definition.is_async:
-            return cast("R", _awaited(settings, definition, arguments, addresses))
+            return _awaited(settings, definition, arguments, addresses)
         job_id = self._job_ids.find(arguments, addresses)
         value, warning = answer(settings, job_id, definition, arguments, addresses)
         if warning is not None:
             warn(warning)
-        return cast("R", value)
+        return value
 
     def _of_job(self, job: Job) -> Any:
         return _job_awaited(job) if self.definition.is_async else job.result()
 
     def job(self, /, *args: Any, **kwargs: Any) -> Job:
         """The job of a call; nothing runs. Arguments may be jobs, also in lists, tuples and dicts."""
-        if self.definition.kind != TASK:
-            check_allowed(self.definition)
-        arguments = self._arguments(args, kwargs)
+        try:
+            if self.definition.kind != TASK:
+                check_allowed(self.definition)
+            return self._job_of(self._arguments(args, kwargs))
+        except BaseException as error:
+            shorten(error)
+            raise
+
+    def _job_of(self, arguments: Arguments) -> Job:
         try:
             return Job(self.definition, arguments, _session())
         except CannotEncode:
@@ -122,6 +139,12 @@ class Task(Generic[P, R]):
             raise TypeError(
                 f"{self.definition.name}.map takes at least one iterable; its items are the arguments"
             )
+        for one in iterables:
+            if not isinstance(one, Iterable) and not hasattr(one, "__getitem__"):
+                raise TypeError(
+                    f"{self.definition.name}.map takes iterables, whose items are the arguments, not"
+                    f" {type(one).__name__}; what is the same for all is a keyword: map(xs, name=value)"
+                )
         calls = list(zip(*iterables, strict=False))
         jobs = []
         title = f"{self.definition.function.__name__}: jobs"
@@ -337,7 +360,11 @@ async def _awaited(
         job_id = identify(definition, addresses)
         return answer(settings, job_id, definition, arguments, addresses, waited=True)
 
-    value, warning = await in_thread(ask)
+    try:
+        value, warning = await in_thread(ask)
+    except BaseException as error:
+        shorten(error)
+        raise
     if warning is not None:
         warn(warning)
     return value

@@ -117,7 +117,7 @@ def explain_call(store: Store, job: Job, *, progress: bool = True) -> Explanatio
     definition = job.definition
     side = _of_call(job)
     record = job.stored_record()
-    nearest, differences = _nearest(store, side, progress=progress)
+    nearest, differences = _nearest(store, side, record, progress=progress)
     return Explanation(
         definition.name,
         side.job_id,
@@ -134,7 +134,7 @@ def explain_record(store: Store, record: Record, other: Record | None = None) ->
     """What differs between a stored job and another one, or the nearest one of the same task."""
     side = _of_record(record)
     if other is None:
-        nearest, differences = _nearest(store, side, progress=True)
+        nearest, differences = _nearest(store, side, record, progress=True)
     else:
         nearest, differences = other, _differences(store, side, _of_record(other))
     code = kept_code(store, record.fingerprint)
@@ -214,11 +214,15 @@ def _by_name(codes: Iterable[Sequence[str]]) -> dict[str, str]:
 
 
 def _nearest(
-    store: Store, side: _Side, *, progress: bool
+    store: Store, side: _Side, own: Record | None, *, progress: bool
 ) -> tuple[Record | None, list[Difference]]:
-    """The known job of the same task in which the fewest components differ; the newest of several."""
+    """The known job of the same task in which the fewest components differ.
+
+    Of several one with the same arguments, and then the newest. For a job that has run, as `own` tells,
+    those before it come first: they say why it did.
+    """
     best: Record | None = None
-    least = (0, 0.0)
+    least = (False, 0, 0, 0.0)
     names = list(store.jobs.names())
     with progress_of(
         "looking for the nearest known job", len(names), unit="job", wanted=progress
@@ -226,19 +230,29 @@ def _nearest(
         for record in records_of(store, names, seen=bar.add):
             if record.job_id == side.job_id or record.task != side.task:
                 continue
-            distance = (_distance(side, _of_record(record)), -record.started)
+            other = _of_record(record)
+            distance = (
+                own is not None and record.started > own.started,
+                _distance(side, other),
+                _of_other_arguments(side, other),
+                -record.started,
+            )
             if best is None or distance < least:
                 best, least = record, distance
     return best, [] if best is None else _differences(store, side, _of_record(best))
 
 
 def _distance(here: _Side, there: _Side) -> int:
-    names = here.arguments.keys() | there.arguments.keys()
     return (
-        sum(_address(here, name) != _address(there, name) for name in names)
+        _of_other_arguments(here, there)
         + (here.fingerprint != there.fingerprint)
         + (here.codes != there.codes)
     )
+
+
+def _of_other_arguments(here: _Side, there: _Side) -> int:
+    names = here.arguments.keys() | there.arguments.keys()
+    return sum(_address(here, name) != _address(there, name) for name in names)
 
 
 def _address(side: _Side, name: str) -> bytes | None:

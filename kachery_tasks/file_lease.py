@@ -25,6 +25,7 @@ from .holder import (
     processor_time,
     this_process,
 )
+from .long_wait import LongWait
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.001, 0.02  # seconds between two looks
 # A clock that goes on while the machine sleeps.
@@ -64,11 +65,7 @@ class FileLease:
         """Who has the lease by now, if that is somebody else."""
         if _inode(self._path) == self._made.st_ino:
             return None
-        with suppress(OSError), open(self._path, "rb") as file:
-            other = holder_of(file.read(MOST_BYTES))
-            if other is not None:
-                return str(other)
-        return "a process that has ended since"
+        return str(_holder_at(self._path) or "a process that has ended since")
 
     def give_back(self) -> None:
         """Let others have it."""
@@ -99,6 +96,7 @@ def lock_file(path: str, *, replacing: bool) -> FileLease:
     if lease is not None:
         return lease
     watch = _Watch(path, replacing)
+    wait = LongWait(os.path.basename(path))
     pause = 0.0
     while True:
         if watch.is_over(pause):
@@ -107,6 +105,7 @@ def lock_file(path: str, *, replacing: bool) -> FileLease:
                 return lease
         pause = min(max(2 * pause, _SHORTEST_PAUSE), _LONGEST_PAUSE)
         time.sleep(pause)
+        wait.lasts(pause, watch.holder)
 
 
 class _Watch:
@@ -123,6 +122,10 @@ class _Watch:
         self._silent = 0.0
         self._holder: Holder | None = None
         self._computed: str | None = None
+
+    def holder(self) -> Holder | None:
+        """Who has the lease, if that can be told."""
+        return _holder_at(self._path)
 
     def is_over(self, pause: float) -> bool:
         """Whether the lease is to be had. `pause`: seconds since the last look."""
@@ -199,6 +202,12 @@ def _open(path: str) -> int:
         return os.open(path, os.O_RDWR | os.O_CLOEXEC)  # NFS locks no file that is only read
     except PermissionError:  # another user's
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _holder_at(path: str) -> Holder | None:
+    with suppress(OSError), open(path, "rb") as file:
+        return holder_of(file.read(MOST_BYTES))
+    return None
 
 
 def _locked(fd: int) -> bool:

@@ -111,6 +111,10 @@ class _Runner:
         """What became of it."""
         return job.started().result(timeout)
 
+    def has_threads(self) -> bool:
+        """What Dask is at is for Dask to end."""
+        return False
+
     def lookup(self, job_id: str, definition: Definition) -> Record | None:  # noqa: ARG002
         """Nothing of it is stored."""
         return None

@@ -9,6 +9,8 @@ from typing import Any
 
 from .graph import inputs_first
 from .job import Job
+from .notes import add_note
+from .tracebacks import shorten
 from .waiting import wait_for
 
 _AT_A_TIME = 1000  # jobs that as_completed has under way
@@ -27,10 +29,12 @@ def gather(
     cancelled = {id(job) for job in inputs_first(wanted) if _is_cancelled(job)}
     try:
         _start_and_wait(wanted, progress)
-    except KeyboardInterrupt:
-        _cancel_open(job for job in inputs_first(wanted) if id(job) not in cancelled)
+        return [_value(job, return_exceptions) for job in wanted]
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            _cancel_open((job for job in inputs_first(wanted) if id(job) not in cancelled), error)
+        shorten(error)
         raise
-    return [_value(job, return_exceptions) for job in wanted]
 
 
 def _start_and_wait(wanted: list[Job], progress: bool) -> None:
@@ -43,14 +47,24 @@ def _start_and_wait(wanted: list[Job], progress: bool) -> None:
     wait_for(futures, served=len(futures) - running, progress=progress)
 
 
-def _cancel_open(jobs: Iterable[Job]) -> None:
-    """Keep jobs from starting now; when they are asked for again, they start."""
+def _cancel_open(jobs: Iterable[Job], interrupt: KeyboardInterrupt) -> None:
+    """Keep jobs from starting now, and say which go on; when they are asked for again, they start."""
     listed = list(jobs)
     for job in listed:
         job.cancel()
     for job in listed:
         if _is_cancelled(job):
             job.future = None
+    going_on = sum(_is_on_thread(job) for job in listed)
+    if going_on:
+        what = "1 job goes" if going_on == 1 else f"{going_on} jobs go"
+        add_note(
+            interrupt, f"{what} on in this process; a program ends after that, or at another Ctrl-C"
+        )
+
+
+def _is_on_thread(job: Job) -> bool:
+    return job.future is not None and job.future.running() and job.runner.has_threads()
 
 
 def _is_cancelled(job: Job) -> bool:
@@ -67,8 +81,8 @@ def as_completed(jobs: Iterable[Job]) -> Iterator[Job]:
     open_ones: dict[int, Job] = {}  # each once
     try:
         yield from _as_completed(jobs, open_ones)
-    except KeyboardInterrupt:
-        _cancel_open(inputs_first([*open_ones.values()]))
+    except KeyboardInterrupt as interrupt:
+        _cancel_open(inputs_first([*open_ones.values()]), interrupt)
         raise
 
 

@@ -21,6 +21,7 @@ from .errors import CannotEncode
 from .graph import inputs_first
 from .identity import Addresses, ClassCodes, Special, addresses_of, identify
 from .record import Record
+from .tracebacks import shorten
 from .values import Encoder, ext
 from .values.encoding import PREFIX
 
@@ -51,6 +52,9 @@ class Runner(Protocol):
 
     def holds(self, record: Record) -> bool:
         """Whether a record is stored."""
+
+    def has_threads(self) -> bool:
+        """Whether jobs run on threads of this process, which cannot end before them."""
 
     def for_dask(self, job: Job) -> Any:
         """The graph and the key by which Dask knows a job."""
@@ -249,7 +253,11 @@ class Job:
 
         Raises what the task raised, TimeoutError after `timeout` seconds, CancelledError.
         """
-        return self.runner.value(self, timeout)
+        try:
+            return self.runner.value(self, timeout)
+        except BaseException as error:
+            shorten(error)
+            raise
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """What the task raised, or None; waits like `result`."""

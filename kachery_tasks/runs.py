@@ -34,6 +34,7 @@ from .names import works_for_client
 from .purity import inside_task
 from .record import Record
 from .settings import current
+from .tracebacks import shorten
 
 _ATTEMPTS = 3  # against stored results that turn out to be damaged
 
@@ -118,7 +119,9 @@ def run_submitted(
     except Exception as error:
         if inside_task() or not works_for_client():
             raise
-        sent = carried(error, definition.name).with_traceback(error.__traceback__)
+        sent = carried(error, definition.name)
+        shorten(error)
+        sent.__traceback__ = error.__traceback__
     try:
         raise sent  # out here the error is not its context, which would be pickled with it
     finally:

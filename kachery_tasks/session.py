@@ -200,6 +200,10 @@ class Session:
             if record is not None and not job.runner.holds(record):
                 job.reset()
 
+    def has_threads(self) -> bool:
+        """As of Runner."""
+        return client_in_force(self._settings) is None and self._settings.executor == THREADS
+
     def for_dask(self, job: Job) -> Any:
         """As of Runner."""
         from .dask_graph import graph_of

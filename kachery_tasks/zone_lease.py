@@ -22,6 +22,7 @@ from kachery_store.uplink import Uplink, ref_name
 
 from .heartbeat import Heart
 from .holder import MOST_BYTES, Holder, holder_of, lease_seconds, this_process
+from .long_wait import LongWait
 
 T = TypeVar("T")
 
@@ -70,7 +71,7 @@ class ZoneLease:
 
     def _claimed(self, lookup: Callable[[], T | None]) -> T | None:
         token = 1
-        watch = _Watch(self._way)
+        watch = _Watch(self._way, self._job_id)
         while not self._create(token):
             while True:
                 if watch.sees_record():
@@ -229,8 +230,9 @@ class _Watch:
     observe that the other one is silent.
     """
 
-    def __init__(self, way: _Way) -> None:
+    def __init__(self, way: _Way, job_id: str) -> None:
         self._way = way
+        self._wait = LongWait(job_id)
         self._waited = 0.0
         self._looked = 0.0  # the time waited when the lease was last looked at
         self._said: bytes | None = None
@@ -244,6 +246,7 @@ class _Watch:
             pause = min(max(_PATIENCE * self._waited, _SHORTEST_PAUSE), _LONGEST_PAUSE)
             time.sleep(pause)
             self._waited += pause
+            self._wait.lasts(pause, lambda: holder_of(self._said or b""))
         if self._record_is_useless or not self._way.has_record():
             return False
         self._record_is_useless = True

@@ -329,7 +329,7 @@ def test_a_failure_is_found_again(project, store_dir):
     found = json.loads(kachery_command("show", job_id, "--json").output)
     assert found["status"] == "failed" and found["attempts"] == 1
     assert job_id[:12] in kachery_command("jobs", "--failed").output
-    assert kachery_command("jobs").output.count("\n") == 1
+    assert kachery_command("jobs").stdout.count("\n") == 1
 
 
 def test_the_newest_failure_replaces_the_older_and_success_removes_it():

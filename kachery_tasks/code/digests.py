@@ -24,6 +24,8 @@ _syntax_of_client: ContextVar[Mapping[str, str]] = ContextVar(
     "syntax_of_client",
     default=MappingProxyType({}),
 )
+_TYPED = "<stdin>", "<string>"  # what Python calls it; 3.13 keeps the source of what is typed
+
 _warned: set[CodeType] = set()
 
 
@@ -73,14 +75,21 @@ def _digest(code: CodeType) -> CodeDigest:
         return CodeDigest(encode(plain).address.hex(), _text(node, code.co_filename))
     if code not in _warned:
         _warned.add(code)
-        warn(
-            SourceWarning(
-                f"the source of {code.co_qualname} ({code.co_filename}) is not there or is not what"
-                " runs here; its bytecode identifies it, for this version of Python only. Reload"
-                " or restart after editing a module"
-            )
-        )
+        warn(SourceWarning(_without_source(code)))
     return CodeDigest(_digest_of_bytecode(code))
+
+
+def _without_source(code: CodeType) -> str:
+    if code.co_filename in _TYPED:
+        what = "was typed at a prompt or given with -c, so that its source cannot be read"
+        advice = "Write it into a file or a notebook"
+    else:
+        what = f"has a source ({code.co_filename}) that is not there, or is not what runs here"
+        advice = "Reload or restart after editing a module"
+    return (
+        f"{code.co_qualname} {what}: its bytecode identifies it, for this version of Python only."
+        f" {advice}"
+    )
 
 
 def _text(node: Function, filename: str) -> str:

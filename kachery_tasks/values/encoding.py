@@ -6,8 +6,9 @@ buffers become blobs of their own and an error can name the place.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Sequence, ValuesView
 from contextvars import ContextVar
+from io import IOBase
 from itertools import chain
 from types import MethodType
 from typing import Any, NamedTuple
@@ -391,10 +392,17 @@ def _encoded(data: bytes, blobs: list[Blob], *found: Any) -> Encoded:
 
 
 def _no_encoding(kind: type) -> str:
+    what = f"values of type {kind.__module__}.{kind.__qualname__} have no encoding"
+    if issubclass(kind, IOBase):
+        return (
+            f"{what}, because an open file is no value. Use what is in it, or the URI that"
+            " kachery.store_file(path) gives, which names the content"
+        )
+    if issubclass(kind, Iterator | KeysView | ValuesView | ItemsView):
+        return f"{what}. Make a list of it: list(...)"
     return (
-        f"values of type {kind.__module__}.{kind.__qualname__} have no encoding. Use what it is made"
-        " of instead, give the type an encoding with kachery.register, or allow pickle for it with"
-        " opaque=(...)"
+        f"{what}. Use what it is made of instead, give the type an encoding with kachery.register, or"
+        " allow pickle for it with opaque=(...)"
     )
 
 
