@@ -1,6 +1,7 @@
 """A real SLURM starts the workers, and ends them. What its page shows runs with that page (test_docs)."""
 
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -14,9 +15,12 @@ import kachery
 def client(slurm, tmp_path, monkeypatch):
     """The client of a cluster that has one worker at a time, each of them a SLURM job."""
     import dask
-    from dask_jobqueue import SLURMCluster
     from distributed import Client
 
+    interrupt = signal.getsignal(signal.SIGINT)
+    from dask_jobqueue import SLURMCluster  # it makes a sys.exit() of each Ctrl-C in this process
+
+    signal.signal(signal.SIGINT, interrupt)
     monkeypatch.chdir(tmp_path)  # where SLURM writes the logs of its jobs
     path = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path).rstrip(os.pathsep))
