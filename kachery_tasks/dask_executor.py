@@ -129,15 +129,16 @@ class DaskExecutor:
         asked = {name: job for job in jobs for name in job.definition.policy.resources}
         if asked.keys() <= self._missing:
             return
-        offered = self._client.run_on_scheduler(_offered)
+        workers, offered = self._client.run_on_scheduler(_offered)
         for name, job in asked.items():
             amount = job.definition.policy.resources[name]
             if name not in self._missing and offered.get(name, 0) < amount:
                 self._missing.add(name)
+                most = f"at most {offered.get(name, 0)}" if workers else "it has no worker yet"
                 warn(
                     KacheryWarning(
                         f"{job.task} asks for resources={{{name!r}: {amount}}}, and no worker of the"
-                        f" cluster offers that (at most {offered.get(name, 0)}): its jobs wait until one"
+                        f" cluster offers that ({most}): its jobs wait until one"
                         f' does. Start workers with `dask worker --resources "{name}={amount}"`'
                     )
                 )
@@ -184,13 +185,13 @@ def _warned_above(jobs: int) -> Any:
     return dask.config.set({name: usual + jobs * _ORDER_BYTES})
 
 
-def _offered(dask_scheduler: Any = None) -> dict[str, float]:
-    """What the workers offer, on the scheduler: the most that one of them has of each resource."""
+def _offered(dask_scheduler: Any = None) -> tuple[int, dict[str, float]]:
+    """How many workers the scheduler has, and the most that one of them has of each resource."""
     most: dict[str, float] = {}
     for worker in dask_scheduler.workers.values():
         for name, amount in worker.resources.items():
             most[name] = max(amount, most.get(name, 0))
-    return most
+    return len(dask_scheduler.workers), most
 
 
 def _in_layers(graph: dict[str, Any], by_policy: dict[_Policy, list[str]]) -> Any:

@@ -232,8 +232,9 @@ def settle(
 def _worker_lost(one: Sent) -> WorkerLost:
     return WorkerLost(
         f"{one.job.task} (job {one.job.key}) was with several workers that died one after another, each"
-        " time. Most often they run out of memory, or a library crashes: see the logs of the workers,"
-        " give them more memory, or let fewer jobs run in each"
+        " time. Most often they run out of memory, a library crashes, or the walltime of a batch system"
+        " ends: see the logs of the workers, give them more memory or time, or let fewer jobs run in"
+        " each"
     )
 
 

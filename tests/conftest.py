@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import pytest
 import s3server
+import slurmserver
 
 import kachery
 
@@ -93,6 +94,26 @@ def bucket(s3, monkeypatch):
     for name, value in s3.environment().items():
         monkeypatch.setenv(name, value)
     return Bucket(f"s3://lab/{os.urandom(6).hex()}", s3.endpoint)
+
+
+@pytest.fixture(scope="session")
+def slurm_node():
+    """A real SLURM of one node, or a skip that says aloud what was not tried."""
+    lacking = slurmserver.lacking()
+    if lacking:
+        if os.environ.get("KACHERY_TEST_SLURM") == "1":
+            pytest.fail(lacking)
+        pytest.skip(lacking)
+    with slurmserver.running() as slurm:
+        yield slurm
+
+
+@pytest.fixture
+def slurm(slurm_node, monkeypatch):
+    """SLURM for one test: its commands, and dask-jobqueue, here and in children use it."""
+    for name, value in slurm_node.environment().items():
+        monkeypatch.setenv(name, value)
+    return slurm_node
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ class S3Server:
 
     def __init__(self, folder):
         self.folder = Path(folder)
-        self.ports = _free_ports(2 * len(PORTS))
+        self.ports = free_ports(2 * len(PORTS))
         self.endpoint = f"http://127.0.0.1:{self.ports[3]}"
         (self.folder / "s3.json").write_text(json.dumps(_IDENTITIES))
         self._process = None
@@ -118,7 +118,7 @@ class S3Server:
         )
 
 
-def _free_ports(n):
+def free_ports(n):
     sockets = [socket.socket() for _ in range(n)]
     for one in sockets:
         one.bind(("127.0.0.1", 0))

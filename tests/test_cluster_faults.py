@@ -392,12 +392,21 @@ def test_priorities_and_resources_travel(tmp_path):
         assert not seen[f"gated-{first.key}"][1]
 
 
+def test_resources_are_asked_of_a_cluster_whose_workers_are_to_come():
+    @kachery.task(resources={"QPU": 2})
+    def odd(x):
+        return x
+
+    with cluster_of(n_workers=0), pytest.warns(kachery.KacheryWarning, match="no worker yet"):
+        assert odd.submit(1).cancel()
+
+
 def test_resources_that_no_worker_offers_are_told(client):
     @kachery.task(resources={"QPU": 2})
     def odd(x):
         return x
 
-    with pytest.warns(kachery.KacheryWarning, match=r"'QPU': 2.*no worker") as told:
+    with pytest.warns(kachery.KacheryWarning, match=r"'QPU': 2.*at most 0") as told:
         jobs = odd.map(range(3))
     assert len(told) == 1
     for job in jobs:

@@ -8,6 +8,7 @@ Comments of HTML, which no reader sees, say what else is to be known:
     <!-- file: NAME -->       the next block is the text of a file
     <!-- exit: 1 -->          of the commands of the next block
     <!-- needs: bucket -->    a real one: DOCS_BUCKET and DOCS_ENDPOINT name it
+    <!-- needs: slurm -->     a real one of a single node
 
 page_runner.py runs them. Of commands it runs those of kachery, `python` and `export`.
 """
@@ -35,7 +36,6 @@ PAGES = sorted(
 # How many blocks are not run, and why. Another one is a decision: say it here.
 NOT_RUN = {
     "it needs a scheduler somewhere else": 1,
-    "there is no SLURM in the tests": 2,
 }
 _PIECE = re.compile(
     r"^<!-- (?P<word>hidden|not run|file|exit|needs)(?P<rest>.*?)-->$"
@@ -86,6 +86,8 @@ def test_examples_run(page, request, tmp_path, monkeypatch):
         bucket = request.getfixturevalue("bucket")
         monkeypatch.setenv("DOCS_BUCKET", bucket.url)
         monkeypatch.setenv("DOCS_ENDPOINT", bucket.endpoint)
+    if "slurm" in needs:
+        request.getfixturevalue("slurm")
     folder = tmp_path / "page"
     folder.mkdir()
     blocks = [block[:5] for block in blocks if not block.why_not]
