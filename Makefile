@@ -31,7 +31,7 @@ test-pythons: $(READY)
 # All tests once more, slower: which lines and branches ran, also in child processes. build/coverage/html has it in full.
 coverage: $(READY)
 	rm -rf build/coverage
-	$(BIN)/python -m coverage run -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m coverage run -m pytest -n 3 --dist worksteal
 	$(BIN)/python -m coverage combine -q
 	$(BIN)/python -m coverage html -q
 	$(BIN)/python -m coverage report

@@ -772,7 +772,8 @@ def test_twenty_thousand_objects_with_bounded_memory(lab):
         tracemalloc.stop()
     assert done.records == records - 1 and done.others == blobs * (records - 1)
     assert len(list(all_of_it())) == blobs + 1 + 1
-    assert peak < 2_000_000  # the names alone have 1.6
+    if "COVERAGE_RUN" not in os.environ:  # which takes memory itself
+        assert peak < 2_000_000  # the names alone have 1.6
 
 
 # Verify and repair
